@@ -12,12 +12,16 @@ Reason = Literal["ok", "error", "oom", "killed", "preempted", "deadline"]
 
 @dataclass(frozen=True)
 class Exit:
-    """How a program ended. `message` is for a person: what happened and, if known, why."""
+    """How a program ended. `message` is for a person: what happened and, if known, why.
+
+    `failure`: the CamelCase code that the program itself gave in `out/failure.json` ("Diverged"), or "".
+    """
 
     code: int | None
     signal: int | None
     reason: Reason
     message: str = ""
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Observed:
     """One workload as its target sees it. `gone` only when that is sure, else `unknown`.
 
     `generation`: the last one that the target took. `log_bytes`: bytes so far of each stream ("0", "1", ...
-    are ranks or ordinals, "metrics" is the program's metrics file). `times`: UTC ISO 8601 of what happened
+    are the logs of ranks or ordinals, "metrics-0", "metrics-1", ... their metrics files). `times`: UTC ISO 8601 of what happened
     ("accepted", "fetched", "started", "exited", "stored"); an absent key was not recorded.
     """
 
