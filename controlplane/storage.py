@@ -1,0 +1,30 @@
+"""From WINDLASS_STORAGE to Django's STORAGES; the SDK of a cloud is imported only when it is the one in use."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+FILES = "django.core.files.storage.FileSystemStorage"
+
+
+def storage_settings(url: str, directory: Path) -> dict[str, Any]:
+    """One entry of STORAGES. Credentials come from where each SDK looks for them, never from the URL."""
+    if not url:
+        return {
+            "BACKEND": FILES,
+            "OPTIONS": {
+                "location": str(directory),
+                "file_permissions_mode": 0o600,
+                "directory_permissions_mode": 0o700,
+            },
+        }
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    if parts.scheme == "s3":
+        options = {"bucket_name": parts.netloc, "location": prefix, "default_acl": None, "file_overwrite": True}
+        return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    if parts.scheme == "gs":
+        options = {"bucket_name": parts.netloc, "location": prefix, "file_overwrite": True}
+        return {"BACKEND": "storages.backends.gcloud.GoogleCloudStorage", "OPTIONS": options}
+    options = {"azure_container": parts.netloc, "location": prefix, "overwrite_files": True}
+    return {"BACKEND": "storages.backends.azure_storage.AzureStorage", "OPTIONS": options}
