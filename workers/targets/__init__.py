@@ -1,0 +1,50 @@
+"""Where workloads can run, by a place's target; and the rights that a workload's files need.
+
+Django is imported inside the functions: the shim and `carry` live in a package below this one and run without it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from workers.targets.contract import Grants, InputGrant, OutputGrant, Target
+
+if TYPE_CHECKING:
+    from apps.placements.models import Place, Placement
+
+
+@cache
+def _process_target() -> Target:
+    from django.conf import settings
+
+    from workers.targets.process.target import ProcessTarget
+
+    return ProcessTarget(settings.WINDLASS_WORKLOADS_DIRECTORY, allow_uncaged=settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS)
+
+
+def target_for(place: Place) -> Target:
+    """Raises KeyError for a target that this version does not know."""
+    return {"process": _process_target}[place.target]()
+
+
+def grants_for(placement: Placement) -> Grants:
+    """Where the parts of each input are and of each output go, with the data keys."""
+    from apps.core import ids
+    from apps.registry import blobs, parts
+    from apps.registry.models import Blob
+
+    workload = placement.wanted
+    store = blobs.storage()
+    wanted = [ids.parse(Blob.prefix, item.blob) for item in (*workload.inputs, *workload.outputs)]
+    found = {blob.typed_id: blob for blob in Blob.objects.filter(pk__in=wanted)}
+    inputs = {}
+    for item in workload.inputs:
+        blob = found[item.blob]
+        names = [parts.part_name(str(blob.pk), number) for number in range(parts.part_count(item.size_bytes))]
+        inputs[item.name] = InputGrant(str(blob.pk), blobs.data_key(blob), tuple(store.path(name) for name in names))
+    outputs = {}
+    for output in workload.outputs:
+        blob = found[output.blob]
+        outputs[output.name] = OutputGrant(str(blob.pk), blobs.data_key(blob), store.path(f"blobs/{blob.pk}"))
+    return Grants(inputs, outputs)

@@ -1,0 +1,194 @@
+"""What every job's owner does: wait for capacity, follow the placement, try again when it was lost, clean up.
+
+A run, an export and an upload's check differ only in the workload that they build and in what they make of its
+outputs: a `Job` says both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from apps.core.actor import WINDLASS
+from apps.core.models import Goal
+from apps.core.phases import CLEANING, DELETED
+from apps.core.wants import lock, want
+from apps.placements import services
+from apps.placements.models import Placement, PlacementBlob
+from apps.placements.observation import Observed
+from apps.registry import blobs
+from apps.registry.models import Blob
+from workers.engine import Context, Outcome, Reconciler, stay
+
+SLOT = "node-0"
+FRUITLESS_ATTEMPTS = 3
+LOST = frozenset({"killed", "preempted"})
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ends, and what is written with that; `also` runs in the same transaction."""
+
+    ending: str
+    reason: str
+    message: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    also: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """`working`: the phase while its placement runs (`starting` before that, if the kind has one).
+
+    `draft`: the workload of the next attempt; its outputs' blobs are made by the caller within the transaction.
+    `follow`: what to write while it works. `finish`: what a placement that ended well makes of its owner.
+    `kept`: fields to write from a placement that ended otherwise (a checkpoint). `clear`: removes what the owner
+    made, when it is deleted, or says what holds it back.
+    """
+
+    kind: str
+    working: str
+    draft: Callable[[Any, Context], services.Draft]
+    finish: Callable[[Any, Placement, dict[str, Blob]], Ending]
+    follow: Callable[[Any, Placement], dict[str, Any]] = lambda row, placement: {}
+    kept: Callable[[Any, dict[str, Blob]], dict[str, Any]] = lambda row, outputs: {}
+    clear: Callable[[Any], str] = lambda row: ""
+    started_phase: str = ""
+
+    def reconciler(self) -> Reconciler:
+        steps = {"queued": self.queued, self.working: self.work, CLEANING: self.clean}
+        if self.started_phase:
+            steps[self.started_phase] = self.work
+        return Reconciler(self.kind, steps)
+
+    def queued(self, row: Any, context: Context) -> Outcome:
+        """Reserve a place for the next attempt, or wait for one."""
+        attempt = row.attempt + 1
+        draft = self.draft(row, context)
+        try:
+            context.record("reserve", lambda: services.reserve(row, attempt, draft))
+        except services.NoCapacity as error:
+            return stay(row, after=10, reason="NoCapacity", message=f"Waiting for capacity: {error}.")
+        return Outcome(
+            phase=self.started_phase or self.working,
+            reason="Placed",
+            message="Getting ready." if attempt == 1 else f"Getting ready, attempt {attempt}.",
+            fields={"attempt": attempt},
+        )
+
+    def work(self, row: Any, context: Context) -> Outcome:
+        """Follow the placement of the current attempt to its end."""
+        placement = Placement.objects.get(owner_id=row.pk, slot=SLOT, attempt=row.attempt)
+        changes = self.follow(row, placement)
+        if placement.is_final:
+            return self._ended(row, placement, changes)
+        phase = row.phase
+        if phase == self.started_phase and placement.phase in {"running", "ready"}:
+            phase = self.working
+        return Outcome(
+            phase=phase,
+            reason=changes.pop("reason", "Working" if phase == self.working else row.reason),
+            message=changes.pop("message", placement.message or row.message),
+            progress=changes.pop("progress", row.progress),
+            after=changes.pop("after", None),
+            also=changes.pop("also", None),
+            fields=changes,
+        )
+
+    def _ended(self, row: Any, placement: Placement, changes: dict[str, Any]) -> Outcome:
+        outputs = ready_outputs(placement)
+        also = changes.pop("also", None)
+        for name in ("reason", "message", "progress", "after"):
+            changes.pop(name, None)
+        if placement.phase == "succeeded":
+            ending = self.finish(row, placement, outputs)
+            return Outcome(
+                phase=CLEANING,
+                ending=ending.ending,
+                reason=ending.reason,
+                message=ending.message,
+                after=0,
+                fields={**changes, **ending.fields},
+                also=lambda: [act() for act in (also, ending.also) if act] and None,
+            )
+        changes |= self.kept(row, outputs)
+        exit_ = last_seen(placement).exit
+        lost = placement.phase == "cancelled" or exit_ is None or exit_.reason in LOST
+        fruitless = 0 if outputs else row.fruitless_attempts + 1
+        if lost and fruitless < FRUITLESS_ATTEMPTS:
+            return Outcome(
+                phase="queued",
+                reason="AttemptLost",
+                message=f"Attempt {row.attempt} was interrupted ({placement.message or 'no reason known'}). "
+                "It goes on by itself; nothing for you to do.",
+                after=1,
+                fields={**changes, "fruitless_attempts": fruitless},
+                also=also,
+            )
+        reason = placement.reason
+        message = placement.message
+        if lost:
+            reason = "AttemptsExhausted"
+            message = f"It was interrupted {fruitless} times in a row before it got anywhere, last: {message}"
+        return Outcome(
+            phase=CLEANING, ending="failed", reason=reason, message=message, after=0, fields=changes, also=also
+        )
+
+    def clean(self, row: Any, context: Context) -> Outcome:
+        """Until nothing of it is left anywhere; then the ending that was decided."""
+        deleting = row.ending == DELETED
+        left = settle_placements(row.pk, Goal.DELETE if deleting else Goal.STOP, context)
+        if left:
+            return stay(row, after=5, message=row.message or f"Cleaning up: {left} left.")
+        changes: dict[str, Any] = {}
+        last = Placement.objects.filter(owner_id=row.pk, slot=SLOT, attempt=row.attempt).first()
+        if last and not deleting:
+            changes |= self.follow(row, last)
+            if row.ending == "cancelled":
+                changes |= self.kept(row, ready_outputs(last))
+        also = changes.pop("also", None)
+        for name in ("reason", "message", "progress", "after"):
+            changes.pop(name, None)
+        if deleting and (held := self.clear(row)):
+            return stay(row, after=60, reason="DeleteBlocked", message=held)
+        words = {
+            "cancelled": ("Cancelled", "Cancelled. What it had written as a checkpoint is kept."),
+            DELETED: ("Deleted", ""),
+        }
+        reason, message = words.get(row.ending, (row.reason, row.message))
+        return Outcome(
+            phase=row.ending, reason=reason, message=message, progress=row.progress, fields=changes, also=also
+        )
+
+
+def last_seen(placement: Placement) -> Observed:
+    """How it ended, as far as its target ever told."""
+    return Observed.from_json(placement.ended) if placement.ended else Observed("gone")
+
+
+def ready_outputs(placement: Placement) -> dict[str, Blob]:
+    """The blobs that a placement's program left, complete and checked, by output name."""
+    found = PlacementBlob.objects.filter(placement=placement, way="out", blob__state=Blob.State.READY)
+    return {item.name: item.blob for item in found.select_related("blob")}
+
+
+def settle_placements(owner_id: UUID, goal: str, context: Context) -> int:
+    """Want every placement of an owner stopped or deleted; returns how many are not there yet."""
+    left = [row for row in services.of_owner(owner_id) if goal == Goal.DELETE or not row.is_final]
+    behind = [row for row in left if row.goal == Goal.RUN or (goal == Goal.DELETE and row.goal != Goal.DELETE)]
+    if behind:
+
+        def write() -> None:
+            for placement in lock(Placement, [row.pk for row in behind]):
+                if goal == Goal.DELETE or not placement.is_final:
+                    want(placement, WINDLASS, goal=goal)
+
+        context.record("settle", write)
+    return len(left)
+
+
+def output_blob(row: Any) -> str:
+    """A new blob's typed id for an output of `row`'s next attempt; unreferenced ones are collected."""
+    return blobs.new_output(row.workspace).typed_id

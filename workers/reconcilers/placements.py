@@ -1,0 +1,242 @@
+"""A placement: the only caller of targets. Apply, follow what the place observes, carry logs, clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models.functions import Now
+
+from apps.accounts.models import Secret
+from apps.core.models import Goal
+from apps.core.phases import CLEANING, DELETED
+from apps.core.sealing import unseal_field
+from apps.core.wants import wake
+from apps.deployments.models import Gateway
+from apps.placements.models import LogChunk, Placement, PlacementBlob, Reservation
+from apps.placements.observation import Observed
+from apps.registry import blobs
+from apps.registry.models import Blob
+from workers import targets
+from workers.crashpoints import point
+from workers.engine import Context, Outcome, Reconciler, Refused, Retry, stay
+from workers.targets.contract import Conflict, Unavailable
+
+CHUNK_BYTES = 256 * 1024
+CHUNKS_A_STEP = 8
+DELETE_GRACE_SECONDS = 5.0
+EXIT_REASONS = {"ok": "Finished", "oom": "OutOfMemory", "killed": "Killed", "deadline": "Deadline"}
+
+
+def pending(row: Placement, context: Context) -> Outcome:
+    """Have the target start it."""
+    _apply(row, context)
+    return _outcome(
+        row, "starting", "Starting", "Starting.", fields={"applied_generation": row.generation}, observe=True
+    )
+
+
+def following(row: Placement, context: Context) -> Outcome:
+    """Starting, running or ready: pass on a change of the replicas, and write what the place saw."""
+    if row.applied_generation != row.generation:
+        _apply(row, context)
+        changes = {"applied_generation": row.generation}
+        return _outcome(row, row.phase, row.reason, row.message, fields=changes, observe=True)
+    seen = row.seen
+    if seen is None:
+        return stay(row, after=5)
+    phase, reason, message = _meaning(row, seen)
+    if phase == CLEANING:
+        ending = "succeeded" if seen.exit and seen.exit.reason == "ok" else "failed"
+        return _outcome(row, CLEANING, reason, message, ending=ending, after=0, fields={"ended": row.observed})
+    chunks, offsets, more = _pull(row, seen)
+    return _outcome(
+        row,
+        phase,
+        reason,
+        message,
+        after=0 if more else None,
+        fields={"log_offsets": offsets, "ready_ordinals": list(seen.ready_ordinals)},
+        chunks=chunks,
+    )
+
+
+def _meaning(row: Placement, seen: Observed) -> tuple[str, str, str]:
+    """The phase, reason and message that an observation means."""
+    if seen.state == "exited" and seen.exit:
+        reason = seen.exit.failure or EXIT_REASONS.get(seen.exit.reason, "ProgramFailed")
+        return CLEANING, reason, seen.exit.message or "It ended."
+    if seen.state == "gone":
+        return CLEANING, "Lost", "The target no longer has it."
+    if seen.state in {"running", "ready"}:
+        return seen.state, seen.state.capitalize(), seen.message
+    return row.phase, row.reason, seen.message or row.message
+
+
+def cleaning(row: Placement, context: Context) -> Outcome:
+    """Stop it, keep its logs and outputs, delete it, and only when it is sure to be gone free the reservation."""
+    seen = row.seen
+    if row.clear_asked_at is None and row.applied_generation == 0:
+        # No apply was ever answered, yet one may have arrived: the tombstone that delete leaves settles it.
+        return _clear(row, context)
+    if seen is None:
+        return stay(row, after=2)
+    if seen.state == "gone":
+        return _finished(row)
+    if row.clear_asked_at is not None:
+        return stay(row, after=2)
+    if seen.state != "exited":
+        return _stop(row, context)
+    chunks, offsets, more = _pull(row, seen)
+    if chunks:
+        fields = {"log_offsets": offsets, "ended": row.observed}
+        return _outcome(row, CLEANING, row.reason, row.message, after=0, fields=fields, chunks=chunks)
+    if row.ending != DELETED:
+        context.record("outputs", lambda: _seal_outputs(row, seen))
+    return _clear(row, context, {"ended": row.observed})
+
+
+def _stop(row: Placement, context: Context) -> Outcome:
+    if row.stop_asked_at is not None:
+        return stay(row, after=2)
+    target = targets.target_for(row.place)
+    grace = DELETE_GRACE_SECONDS if row.goal == Goal.DELETE else row.wanted.grace_seconds
+    _call(row, context, "stop", lambda: target.stop(row.place, row.outside_name, grace))
+    return _outcome(
+        row,
+        CLEANING,
+        row.reason,
+        "Stopping, what it wrote is kept.",
+        after=2,
+        fields={"stop_asked_at": Now()},
+        observe=True,
+    )
+
+
+def _clear(row: Placement, context: Context, fields: dict[str, Any] | None = None) -> Outcome:
+    target = targets.target_for(row.place)
+    _call(row, context, "delete", lambda: target.delete(row.place, row.outside_name))
+    changes = {**(fields or {}), "clear_asked_at": Now(), "ready_ordinals": []}
+    return _outcome(row, CLEANING, row.reason, row.message, after=2, fields=changes, observe=True)
+
+
+def _finished(row: Placement) -> Outcome:
+    deleted = row.ending == DELETED
+
+    def also() -> None:
+        Reservation.objects.filter(placement=row).delete()
+        if deleted:
+            LogChunk.objects.filter(placement=row).delete()
+            PlacementBlob.objects.filter(placement=row).delete()
+
+    reason, message = row.reason, row.message
+    if row.ending == "cancelled":
+        reason, message = "Stopped", "Stopped."
+    return _outcome(row, row.ending, reason, message, fields={"ready_ordinals": []}, also=also)
+
+
+def _apply(row: Placement, context: Context) -> None:
+    workload = row.wanted
+    grants = context.record("grants", lambda: targets.grants_for(row))
+    secrets = {
+        secret.name: unseal_field(secret, "sealed")
+        for secret in Secret.objects.filter(workspace_id=row.workspace_id, name__in=workload.secrets)
+    }
+    if missing := sorted(set(workload.secrets) - set(secrets)):
+        raise Refused(
+            "SecretMissing", f"There is no secret “{missing[0]}” in this workspace. Add it, then start again."
+        )
+    target = targets.target_for(row.place)
+    try:
+        _call(row, context, "apply", lambda: target.apply(row.place, workload, row.generation, secrets, grants))
+    except Conflict as error:
+        raise Refused("RefusedByTarget", str(error)) from error
+
+
+def _call(row: Placement, context: Context, name: str, act: Callable[[], None]) -> None:
+    """One change at the target; when it was answered, observations begun before that no longer count."""
+    context.check()
+    point(f"placement.{name}.before")
+    try:
+        act()
+    except (Unavailable, OSError) as error:
+        raise Retry("TargetUnavailable", f"{row.place.name} did not take it: {error}. It is tried again.") from error
+    point(f"placement.{name}.answered")
+    context.record(name, lambda: Placement.objects.filter(pk=row.pk).update(mutated_at=Now()))
+
+
+def _pull(row: Placement, seen: Observed) -> tuple[list[LogChunk], dict[str, int], bool]:
+    """New bytes of every stream, at most CHUNKS_A_STEP pieces; the offsets behind them; and whether there is more."""
+    target = targets.target_for(row.place)
+    offsets = dict(row.log_offsets)
+    chunks: list[LogChunk] = []
+    for stream, size in sorted(seen.log_bytes.items()):
+        while offsets.get(stream, 0) < size:
+            if len(chunks) == CHUNKS_A_STEP:
+                return chunks, offsets, True
+            try:
+                chunk = target.logs(row.place, row.outside_name, stream, offsets.get(stream, 0), CHUNK_BYTES)
+            except (Unavailable, OSError):
+                return chunks, offsets, False
+            if not chunk.data:
+                break
+            chunks.append(LogChunk(placement=row, stream=stream, offset=chunk.offset, data=chunk.data))
+            offsets[stream] = chunk.next_offset
+    return chunks, offsets, False
+
+
+def _seal_outputs(row: Placement, seen: Observed) -> None:
+    """What the program left becomes ready blobs; content that is there already is used instead."""
+    for item in PlacementBlob.objects.filter(placement=row, way="out").select_related("blob"):
+        stored = seen.outputs.get(item.name)
+        if stored and item.blob.state != Blob.State.READY:
+            blob = blobs.seal_output(item.blob, stored.sha256, stored.size_bytes)
+            PlacementBlob.objects.filter(pk=item.pk).update(blob=blob)
+
+
+def _outcome(
+    row: Placement,
+    phase: str,
+    reason: str,
+    message: str,
+    *,
+    fields: dict[str, Any],
+    after: float | None = None,
+    ending: str | None = None,
+    chunks: list[LogChunk] | None = None,
+    also: Callable[[], None] | None = None,
+    observe: bool = False,
+) -> Outcome:
+    """Write it, and wake whoever must know: the owner, the gateways of a service, the place if it must look."""
+    fields = {name: value for name, value in fields.items() if getattr(row, name) != value}
+    ready_changed = "ready_ordinals" in fields
+    new_metrics = any(chunk.stream.startswith("metrics-") for chunk in chunks or ())
+    tell_owner = phase != row.phase or ready_changed or new_metrics or message != row.message
+    gateways = list(Gateway.objects.values_list("pk", flat=True)) if ready_changed else []
+
+    def write() -> None:
+        if chunks:
+            LogChunk.objects.bulk_create(chunks)
+        if also:
+            also()
+        if tell_owner:
+            wake(row.owner_kind, [row.owner_id])
+        if observe:
+            wake("place", [row.place_id])
+        if gateways:
+            wake("gateway", gateways)
+
+    locks: list[tuple[str, list[Any]]] = [("gateway", gateways)] if gateways else []
+    if tell_owner:
+        locks.append((row.owner_kind, [row.owner_id]))
+    if observe:
+        locks.append(("place", [row.place_id]))
+    return Outcome(
+        phase=phase, reason=reason, message=message, after=after, ending=ending, fields=fields, locks=locks, also=write
+    )
+
+
+RECONCILER = Reconciler(
+    "placement",
+    {"pending": pending, "starting": following, "running": following, "ready": following, CLEANING: cleaning},
+)

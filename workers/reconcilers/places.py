@@ -1,0 +1,123 @@
+"""A place: one observation of everything that stands there, and a wake for each placement that changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.accounts.models import ApiKey
+from apps.core import ids
+from apps.core.wants import wake
+from apps.deployments.models import Deployment
+from apps.placements.models import Place, Placement
+from apps.placements.observation import Observed
+from workers import targets
+from workers.crashpoints import point
+from workers.engine import Context, Outcome, Reconciler
+from workers.targets.contract import Unavailable
+
+BEAT_SECONDS = 5.0
+BUSY_SECONDS = 1.0
+ORPHAN_SECONDS = 120.0
+
+
+def watching(row: Place, context: Context) -> Outcome:
+    target = targets.target_for(row)
+    began = database_now()
+    try:
+        point("place.observe.before")
+        seen = target.observe(row)
+        point("place.observe.answered")
+    except (Unavailable, OSError) as error:
+        return Outcome("unreachable", reason="Unavailable", message=f"{row.name} does not answer: {error}", after=2)
+    here = list(Placement.objects.filter(place=row).exclude(phase__in=Placement.phases.final))
+    changed = []
+    for placement in here:
+        observed = seen.get(placement.outside_name, Observed("gone")).to_json()
+        stale = placement.observed_at is None or (
+            placement.mutated_at is not None and placement.observed_at <= placement.mutated_at
+        )
+        if observed != placement.observed or stale:
+            changed.append((placement.pk, observed))
+    publish_bundles(row, target, here)
+    remove_orphans(row, target, context)
+
+    def write() -> None:
+        for pk, observed in changed:
+            Placement.objects.filter(pk=pk).filter(Q(observed_at=None) | Q(observed_at__lt=began)).update(
+                observed=observed, observed_at=began
+            )
+        wake("placement", [pk for pk, _observed in changed])
+
+    waiting = any(placement.phase != "ready" for placement in here)
+    return Outcome(
+        "watching",
+        after=BUSY_SECONDS if waiting else BEAT_SECONDS,
+        locks=[("placement", [pk for pk, _observed in changed])] if changed else [],
+        also=write if changed else None,
+    )
+
+
+def database_now() -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
+def publish_bundles(place: Place, target: Any, here: list[Placement]) -> None:
+    """Constant work: on every beat the whole auth bundle of every service here, changed or not."""
+    services = [row for row in here if row.owner_kind == "deployment" and row.phase in {"starting", "running", "ready"}]
+    for deployment in Deployment.objects.filter(pk__in={row.owner_id for row in services}):
+        content = auth_bundle(deployment)
+        for placement in services:
+            if placement.owner_id == deployment.pk:
+                try:
+                    target.publish(place, placement.outside_name, "auth.json", content)
+                except (Unavailable, OSError):
+                    continue  # its age is a metric of the replica; the next beat tries again
+
+
+def auth_bundle(deployment: Deployment) -> bytes:
+    """Who may ask this deployment: SHA-256 of each key. A key that is not in it is refused."""
+    keys = ApiKey.objects.filter(workspace_id=deployment.workspace_id, may_predict=True, revoked_at=None)
+    allowed = [key for key in keys if not key.deployments or deployment.typed_id in key.deployments]
+    return json.dumps(
+        {
+            "version": int(time.time() * 1000),
+            "made_at": time.time(),
+            "keys": {
+                key.sha256: {
+                    "id": key.typed_id,
+                    "name": key.name,
+                    "expires_at": key.expires_at.timestamp() if key.expires_at else None,
+                    "requests_per_minute": key.requests_per_minute,
+                }
+                for key in allowed
+            },
+        }
+    ).encode()
+
+
+def remove_orphans(place: Place, target: Any, context: Context) -> None:
+    """Delete workloads of ours whose row ended, or was lost, more than two minutes ago."""
+    limit = timezone.now() - timezone.timedelta(seconds=ORPHAN_SECONDS * settings.WINDLASS_TIME_SCALE)
+    for owned in target.list_owned(place):
+        try:
+            row_id = ids.parse(Placement.prefix, owned.name.replace("-", "_", 1))
+        except ValueError:
+            continue
+        row = Placement.objects.filter(pk=row_id).first()
+        if row is not None and row.is_final and row.phase_since < limit:
+            context.check()
+            point("place.orphan.before")
+            target.delete(place, owned.name)
+            point("place.orphan.answered")
+
+
+RECONCILER = Reconciler("place", {"watching": watching, "unreachable": watching, "cleaning": watching})
