@@ -24,7 +24,7 @@ class Keys:
     by_id: dict[str, bytes]
 
     def derived(self, purpose: str) -> list[str]:
-        """One secret for each key, for a purpose that needs text; the first is in use, the others are still accepted."""
+        """One text secret for each key, for a purpose; the first is in use, the others are still accepted."""
         return [hmac.new(key, purpose.encode(), hashlib.sha256).hexdigest() for key in self.by_id.values()]
 
 

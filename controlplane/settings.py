@@ -36,8 +36,14 @@ DEBUG = CONFIGURATION.debug
 PUBLIC = urlsplit(WINDLASS_PUBLIC_URL)
 ALLOWED_HOSTS = list(
     dict.fromkeys(
-        [str(PUBLIC.hostname), "localhost", "127.0.0.1", "[::1]", CONFIGURATION.reachable_bind]
-        + list(CONFIGURATION.allowed_hosts)
+        [
+            str(PUBLIC.hostname),
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            CONFIGURATION.reachable_bind,
+            *CONFIGURATION.allowed_hosts,
+        ]
     )
 )
 CSRF_TRUSTED_ORIGINS = [WINDLASS_PUBLIC_URL]

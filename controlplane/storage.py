@@ -14,6 +14,7 @@ def storage_settings(url: str, directory: Path) -> dict[str, Any]:
             "BACKEND": FILES,
             "OPTIONS": {
                 "location": str(directory),
+                "allow_overwrite": True,
                 "file_permissions_mode": 0o600,
                 "directory_permissions_mode": 0o700,
             },
