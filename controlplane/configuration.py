@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, ValidationError, computed_field, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -190,7 +190,12 @@ class Configuration(BaseSettings):
             raise ValueError(f"needs a package that is not installed: pip install 'django-storages[{extra}]'")
         return value
 
-    @computed_field  # type: ignore[prop-decorator]
+    @model_validator(mode="after")
+    def ports_differ(self) -> "Configuration":
+        if self.port == self.gateway_port:
+            raise ValueError(f"the web server and the gateway cannot share port {self.port}")
+        return self
+
     @property
     def run_directory(self) -> Path:
         """A private directory whose path is short enough for sockets, and plain enough for a URL."""
@@ -245,10 +250,11 @@ def problems_of(error: ValidationError) -> list[str]:
     lines = []
     by_variable = {variable_of(name).lower(): name for name in Configuration.model_fields}
     for problem in error.errors(include_url=False):
-        location = str(problem["loc"][0])
+        location = str(problem["loc"][0]) if problem["loc"] else "gateway_port"
         name = by_variable.get(location.lower(), location)
         what = problem["msg"].removeprefix("Value error, ")
-        shown = "" if name in ("keys", "database_url", "redis_url") else f" is {str(problem['input'])!r}"
+        secret = name in ("keys", "database_url", "redis_url") or not problem["loc"]
+        shown = "" if secret else f" is {str(problem['input'])!r}"
         example = (Configuration.model_fields[name].examples or [""])[0]
         lines.append(f"{variable_of(name)}{shown}: {what}. A value that works: {example}")
     return lines

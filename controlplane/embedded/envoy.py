@@ -1,23 +1,18 @@
-"""The embedded Envoy: the gateway in front of every deployment. Its configuration is files that it watches."""
+"""Envoy, the gateway in front of every deployment: embedded, or the one of `ENVOY_BIN`. It watches its own files."""
 
 import signal
 import socket
 from pathlib import Path
 
-from controlplane.embedded.program import Program, package
+from controlplane.embedded.program import Program
+from workers.gateway.bootstrap import envoy_command
 
 
-def binary() -> Path:
-    """The program inside the package."""
-    return package("envoy") / "_bin" / "envoy"
-
-
-def program(envoy: Path, bootstrap: Path, address: str, port: int) -> Program:
-    """Envoy on a bootstrap file. Several Envoys can run on one host, hence no hot restart (it shares memory by id)."""
-    argv = (str(envoy), "-c", str(bootstrap), "--disable-hot-restart", "--log-level", "warning")
+def program(bootstrap: Path, address: str, port: int) -> Program:
+    """Envoy on a bootstrap file; ready when it accepts connections at `address` and `port`."""
     return Program(
         name="gateway",
-        argv=argv,
+        argv=tuple(envoy_command(bootstrap)),
         ready=lambda: accepts(address, port),
         stop=((signal.SIGTERM, 5.0),),
         directory=bootstrap.parent,

@@ -21,7 +21,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `stop` is a row of (signal, seconds to wait for its effect), the gentlest first; SIGKILL comes after.
+    """What to run. `stop` is a row of (signal, seconds to wait), the gentlest first; SIGKILL comes after them.
 
     `death_signal` is what the kernel sends it when we are killed, so that nothing of ours is ever left behind.
     """
@@ -37,8 +37,10 @@ class Program:
     directory: Path | None = None
 
 
-def spawn(program: Program, log: Path) -> subprocess.Popen[bytes]:
+def spawn(program: Program, log: Path, *, show_output: bool = False) -> subprocess.Popen[bytes]:
     """Start it in a session of its own (a Ctrl-C in the terminal is for us alone), its output appended to `log`.
+
+    With `show_output` only its errors go there, and its standard output is ours.
 
     To be called from the main thread only: the kernel sends the death signal when the thread that forked ends.
     """
@@ -54,27 +56,36 @@ def spawn(program: Program, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             program.argv,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdout=None if show_output else output,
+            stderr=output,
             cwd=program.directory,
             env={**os.environ, **program.environment},
             start_new_session=True,
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
-            preexec_fn=before_exec,  # noqa: PLW1509 - one thread, and nothing but two system calls
+            preexec_fn=before_exec,  # safe: we have one thread, and it makes nothing but two system calls
         )
 
 
-def wait_ready(program: Program, process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
-    """Wait until it is ready. Raises StartFailed with the end of its log when it ends or takes too long."""
+def wait_ready(
+    program: Program,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    seconds: float = 60.0,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait until it is ready. Raises StartFailed with the end of its log when it ends or takes too long.
+
+    `pause` may raise, to give the waiting up.
+    """
     deadline = time.monotonic() + seconds
     while not program.ready():
         if process.poll() is not None:
             raise StartFailed(f"{program.name} {ended(process.returncode)} while it started.\n{tail(log)}")
         if time.monotonic() > deadline:
             raise StartFailed(f"{program.name} was not ready within {seconds:.0f} s.\n{tail(log)}")
-        time.sleep(0.03)
+        pause(0.03)
 
 
 def stop(program: Program, process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,28 @@
+"""`python -m controlplane.up [--check]`."""
+
+import argparse
+
+from controlplane import configuration, installation
+from controlplane.up import check, record
+from controlplane.up.supervisor import Supervisor
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m controlplane.up", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="show settings and what runs, and start nothing")
+    arguments = parser.parse_args()
+    settings = configuration.load()
+    if arguments.check:
+        return check.main(settings)
+    installation.var_directory(settings)
+    try:
+        held = record.lock(settings.var / "up.lock", settings.web_url)
+    except record.AlreadyRunning as error:
+        print(error)
+        return 1
+    with held:
+        return Supervisor(settings).run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
