@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import orjson
 import uvloop
@@ -80,7 +82,8 @@ def _listening_socket(settings: Settings) -> socket.socket:
         return socket.create_server(("127.0.0.1", settings.port), backlog=BACKLOG)
     except OSError as error:
         raise BadModel(
-            "PortTaken", f"Port {settings.port} can't be used: {error.strerror}. Set WINDLASS_PORT to a free one."
+            "PortTaken",
+            f"Port {settings.port} can't be used: {os.strerror(error.errno or 0)}. Set WINDLASS_PORT to a free one.",
         ) from error
 
 
@@ -91,15 +94,14 @@ async def _every(seconds: float, beat: Callable[[], None]) -> None:
 
 
 def main() -> int:
-    settings = None
     try:
-        settings = Settings.read()
-        uvloop.run(serve(settings))
+        uvloop.run(serve(Settings.read()))
     except BadModel as error:
         print(error.message, file=sys.stderr, flush=True)
-        if settings is not None and settings.out.is_dir():
+        out = Path(os.environ.get("WINDLASS_OUT", "out"))
+        if out.is_dir():
             failure = {"failure": error.failure, "message": error.message}
-            (settings.out / "failure.json").write_bytes(orjson.dumps(failure))
+            (out / "failure.json").write_bytes(orjson.dumps(failure))
         return 1
     return 0
 

@@ -15,7 +15,6 @@ class Settings:
     """`deployment`: "workspace/deployment". `listen_fd`: a socket that listens already, else `port` of this machine."""
 
     inputs: Path
-    out: Path
     live: Path
     metrics: Path | None
     model: str
@@ -47,7 +46,6 @@ class Settings:
         metrics = environment.get("WINDLASS_METRICS")
         return cls(
             inputs=Path(environment.get("WINDLASS_IN", "in")),
-            out=Path(environment.get("WINDLASS_OUT", "out")),
             live=Path(environment.get("WINDLASS_LIVE", "live")),
             metrics=Path(metrics) if metrics else None,
             model=environment.get("WINDLASS_MODEL") or "model",

@@ -107,6 +107,10 @@ class Connection(asyncio.Protocol):
                 self._refuse(Refusal(431, f"The headers are longer than {MOST_HEADER_BYTES:,} bytes. Send fewer."))
             elif self._received_bytes > MOST_HEADER_BYTES + 2 * self._app.settings.max_body_bytes:
                 self._refuse(self._too_large())
+        if self._waiting:
+            # The rest of what a client sends ahead stays in its own socket. Not before: reading is also what tells
+            # that a client has left.
+            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -114,7 +118,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        if self._pending is None:
+        if not self._waiting:
             self._transport.resume_reading()
 
     # What httptools calls, within feed_data.
@@ -180,8 +184,6 @@ class Connection(asyncio.Protocol):
             self._send(request, answer)
         else:
             self._pending = answer
-            # One prediction at a time: what a client sends ahead stays in its own socket.
-            self._transport.pause_reading()
             answer.add_done_callback(lambda future: self._arrived(request, future))
 
     def _arrived(self, request: Request, future: asyncio.Future[Response]) -> None:
@@ -192,7 +194,7 @@ class Connection(asyncio.Protocol):
         self._send(request, future.result())
         while self._waiting and self._pending is None:
             self._answer(self._waiting.popleft())
-        if self._pending is None and not self._write_paused and not self._transport.is_closing():
+        if not self._waiting and not self._write_paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _send(self, request: Request, response: Response, *, linger: bool = False) -> None:
