@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import django
 import pytest
 
 for name in [name for name in os.environ if name.startswith("WINDLASS_")]:
@@ -22,11 +23,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "controlplane.settings"
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.pluginmanager.has_plugin("django"):
-        import django
-
-        django.setup()
+django.setup()  # here, since the conftest modules of folders import models
 
 
 def pytest_unconfigure() -> None:

@@ -11,12 +11,13 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Value, When
 from django.db.models.functions import Now
 
 from apps.core import hints
@@ -92,6 +93,13 @@ class Context:
         """Before each outside mutation. Raises LeaseLost if another worker could have taken over before it ends."""
         if self.lease.ends - time.monotonic() < MARGIN_SECONDS * settings.WINDLASS_TIME_SCALE:
             raise LeaseLost
+
+    def now(self) -> datetime:
+        """The database's time."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            (moment,) = cursor.fetchone()
+        return moment  # type: ignore[no-any-return]
 
     def record(self, name: str, write: Callable[[], T]) -> T:
         """Commit `write` now, fenced by the lease: intents before a call, ids after it."""
@@ -171,22 +179,28 @@ def reconcile(kind: str, row_id: UUID | str, reconcilers: Mapping[str, Reconcile
     row = lease.row
     point(f"claimed.{kind}.{row.phase}")
     try:
-        outcome = next_outcome(reconcilers[kind], row, Context(lease))
+        outcome, retried = _take_step(reconcilers[kind], lease)
+        apply(lease, outcome, retried=retried)
     except LeaseLost:
         logger.info("%s: lease lost, dropped", row)
-        return True
-    except Retry as retry:
-        wait = retry.after if retry.after is not None else backoff(row.retries + 1) * random.uniform(0.75, 1.25)
-        apply(lease, stay(row, after=wait, reason=retry.reason, message=retry.message), retried=True)
-        return True
-    except Refused as refused:
-        outcome = _refusal(row, refused)
     except Exception:
         logger.exception("%s: step of phase %s failed, strike %d", row, row.phase, row.strikes)
         _strike(lease)
-        return True
-    apply(lease, outcome)
     return True
+
+
+def _take_step(reconciler: Reconciler, lease: Lease) -> tuple[Outcome, bool]:
+    """The step's outcome, and whether it only asked to be tried again."""
+    row = lease.row
+    try:
+        return next_outcome(reconciler, row, Context(lease)), False
+    except Retry as retry:
+        wait = retry.after
+        if wait is None:
+            wait = backoff(row.retries + 1) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        return stay(row, after=wait, reason=retry.reason, message=retry.message), True
+    except Refused as refused:
+        return _refusal(row, refused), False
 
 
 def _refusal(row: Managed, refused: Refused) -> Outcome:
@@ -273,9 +287,6 @@ def _apply(lease: Lease, outcome: Outcome, retried: bool) -> bool:
 
 
 def _in_seconds(seconds: float) -> Any:
-    from django.db.models import DateTimeField, ExpressionWrapper
-    from django.utils.timezone import timedelta
-
     return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
 
 
@@ -318,7 +329,7 @@ def _repeat_on_deadlock(write: Callable[[], T]) -> T:
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", "") not in {"40P01", "40001"} or attempt == 4:
                 raise
-            time.sleep(random.uniform(0.01, 0.05))
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - jitter
     raise AssertionError("unreachable")
 
 

@@ -49,8 +49,8 @@ class Observed:
     """One workload as its target sees it. `gone` only when that is sure, else `unknown`.
 
     `generation`: the last one that the target took. `log_bytes`: bytes so far of each stream ("0", "1", ...
-    are the logs of ranks or ordinals, "metrics-0", "metrics-1", ... their metrics files). `times`: UTC ISO 8601 of what happened
-    ("accepted", "fetched", "started", "exited", "stored"); an absent key was not recorded.
+    are the logs of ranks or ordinals, "metrics-0", "metrics-1", ... their metrics files). `times`: UTC ISO 8601 of
+    what happened ("accepted", "fetched", "started", "exited", "stored"); an absent key was not recorded.
     """
 
     state: State

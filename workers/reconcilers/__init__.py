@@ -1,0 +1,18 @@
+"""One module a kind: what makes its rows so. `RECONCILERS` is what the engine steps by."""
+
+from workers.engine import Reconciler
+from workers.reconcilers import deployments, exports, gateways, placements, places, training, versions
+
+RECONCILERS: dict[str, Reconciler] = {
+    reconciler.kind: reconciler
+    for reconciler in (
+        training.RECONCILER,
+        exports.RECONCILER,
+        versions.DATASET_RECONCILER,
+        versions.MODEL_RECONCILER,
+        deployments.RECONCILER,
+        placements.RECONCILER,
+        places.RECONCILER,
+        gateways.RECONCILER,
+    )
+}

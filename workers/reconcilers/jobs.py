@@ -6,6 +6,7 @@ outputs: a `Job` says both.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,13 @@ from apps.core.wants import lock, want
 from apps.placements import services
 from apps.placements.models import Placement, PlacementBlob
 from apps.placements.observation import Observed
+from apps.placements.workload import Input
 from apps.registry import blobs
 from apps.registry.models import Blob
 from workers.engine import Context, Outcome, Reconciler, stay
 
 SLOT = "node-0"
+JSON_BYTES = 1024**2
 FRUITLESS_ATTEMPTS = 3
 LOST = frozenset({"killed", "preempted"})
 
@@ -42,10 +45,10 @@ class Ending:
 class Job:
     """`working`: the phase while its placement runs (`starting` before that, if the kind has one).
 
-    `draft`: the workload of the next attempt; its outputs' blobs are made by the caller within the transaction.
-    `follow`: what to write while it works. `finish`: what a placement that ended well makes of its owner.
-    `kept`: fields to write from a placement that ended otherwise (a checkpoint). `clear`: removes what the owner
-    made, when it is deleted, or says what holds it back.
+    `draft`: the workload of the next attempt, built (with its outputs' blobs) when a place was found. `fresh`: fields
+    to write when an attempt begins. `follow`: what to write while it works. `finish`: what a placement that ended
+    well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint). `clear`: removes
+    what the owner made, when it is deleted, or says what holds it back.
     """
 
     kind: str
@@ -56,6 +59,7 @@ class Job:
     kept: Callable[[Any, dict[str, Blob]], dict[str, Any]] = lambda row, outputs: {}
     clear: Callable[[Any], str] = lambda row: ""
     started_phase: str = ""
+    fresh: Mapping[str, Any] = field(default_factory=dict)
 
     def reconciler(self) -> Reconciler:
         steps = {"queued": self.queued, self.working: self.work, CLEANING: self.clean}
@@ -75,7 +79,7 @@ class Job:
             phase=self.started_phase or self.working,
             reason="Placed",
             message="Getting ready." if attempt == 1 else f"Getting ready, attempt {attempt}.",
-            fields={"attempt": attempt},
+            fields={"attempt": attempt, **self.fresh},
         )
 
     def work(self, row: Any, context: Context) -> Outcome:
@@ -187,6 +191,21 @@ def settle_placements(owner_id: UUID, goal: str, context: Context) -> int:
 
         context.record("settle", write)
     return len(left)
+
+
+def blob_input(name: str, blob: Blob, *, tree: bool = False) -> Input:
+    return Input(name, blob.typed_id, blob.sha256 or "", blob.size_bytes or 0, "tree" if tree else "file")
+
+
+def read_json(blob: Blob | None) -> dict[str, Any]:
+    """A small JSON object that a program left; {} if it is none."""
+    if blob is None or (blob.size_bytes or 0) > JSON_BYTES:
+        return {}
+    try:
+        value = json.loads(b"".join(blobs.read(blob)))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def output_blob(row: Any) -> str:

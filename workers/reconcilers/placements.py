@@ -20,7 +20,7 @@ from apps.registry.models import Blob
 from workers import targets
 from workers.crashpoints import point
 from workers.engine import Context, Outcome, Reconciler, Refused, Retry, stay
-from workers.targets.contract import Conflict, Unavailable
+from workers.targets import contract
 
 CHUNK_BYTES = 256 * 1024
 CHUNKS_A_STEP = 8
@@ -87,7 +87,7 @@ def cleaning(row: Placement, context: Context) -> Outcome:
         return stay(row, after=2)
     if seen.state != "exited":
         return _stop(row, context)
-    chunks, offsets, more = _pull(row, seen)
+    chunks, offsets, _more = _pull(row, seen)
     if chunks:
         fields = {"log_offsets": offsets, "ended": row.observed}
         return _outcome(row, CLEANING, row.reason, row.message, after=0, fields=fields, chunks=chunks)
@@ -149,7 +149,9 @@ def _apply(row: Placement, context: Context) -> None:
     target = targets.target_for(row.place)
     try:
         _call(row, context, "apply", lambda: target.apply(row.place, workload, row.generation, secrets, grants))
-    except Conflict as error:
+    except contract.Refused as error:
+        raise Refused(error.reason, error.message) from error
+    except contract.Conflict as error:
         raise Refused("RefusedByTarget", str(error)) from error
 
 
@@ -159,7 +161,7 @@ def _call(row: Placement, context: Context, name: str, act: Callable[[], None]) 
     point(f"placement.{name}.before")
     try:
         act()
-    except (Unavailable, OSError) as error:
+    except (contract.Unavailable, OSError) as error:
         raise Retry("TargetUnavailable", f"{row.place.name} did not take it: {error}. It is tried again.") from error
     point(f"placement.{name}.answered")
     context.record(name, lambda: Placement.objects.filter(pk=row.pk).update(mutated_at=Now()))
@@ -176,7 +178,7 @@ def _pull(row: Placement, seen: Observed) -> tuple[list[LogChunk], dict[str, int
                 return chunks, offsets, True
             try:
                 chunk = target.logs(row.place, row.outside_name, stream, offsets.get(stream, 0), CHUNK_BYTES)
-            except (Unavailable, OSError):
+            except (contract.Unavailable, OSError):
                 return chunks, offsets, False
             if not chunk.data:
                 break

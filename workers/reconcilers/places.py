@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -29,7 +28,7 @@ ORPHAN_SECONDS = 120.0
 
 def watching(row: Place, context: Context) -> Outcome:
     target = targets.target_for(row)
-    began = database_now()
+    began = context.now()
     try:
         point("place.observe.before")
         seen = target.observe(row)
@@ -62,12 +61,6 @@ def watching(row: Place, context: Context) -> Outcome:
         locks=[("placement", [pk for pk, _observed in changed])] if changed else [],
         also=write if changed else None,
     )
-
-
-def database_now() -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        return cursor.fetchone()[0]
 
 
 def publish_bundles(place: Place, target: Any, here: list[Placement]) -> None:

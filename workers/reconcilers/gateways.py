@@ -1,0 +1,92 @@
+"""A gateway: its whole configuration from the rows on every beat, and what Envoy has taken of it back into the row."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from apps.core import ids
+from apps.core.phases import DELETED
+from apps.core.wants import wake
+from apps.deployments.models import Deployment, Gateway
+from apps.placements.models import Placement
+from apps.placements.observation import Observed
+from workers.crashpoints import point
+from workers.engine import Context, Outcome, Reconciler
+from workers.gateway.applied import GatewayUnreachable, applied
+from workers.gateway.model import Backend, Configuration, Endpoint, Route
+from workers.gateway.render import render
+from workers.gateway.write import write
+
+BEAT_SECONDS = 5.0
+WAITING_SECONDS = 0.5
+
+
+def rendering(row: Gateway, context: Context) -> Outcome:
+    """Write what the rows say; then tell each deployment which of its lists is in force."""
+    deployments = list(Deployment.objects.exclude(phase=DELETED).select_related("workspace").order_by("pk"))
+    wanted = {f"{item.workspace.slug}/{item.name}": item for item in deployments}
+    configuration = Configuration(tuple(routes(deployments)))
+    directory = settings.WINDLASS_GATEWAY_DIRECTORY
+    socket = settings.WINDLASS_GATEWAY_ADMIN_SOCKET
+    context.check()
+    point("gateway.write.before")
+    write(directory, render(configuration, directory), socket)
+    point("gateway.write.answered")
+    try:
+        seen = applied(directory, socket)
+        versions, errors = seen.versions, seen.errors
+    except GatewayUnreachable:
+        # Envoy is not running: no request goes anywhere, and it will start with what is written now.
+        versions, errors = {route.key: route.version for route in configuration.routes}, ()
+    taken = {wanted[key].typed_id: version for key, version in versions.items() if key in wanted}
+    changed = [
+        ids.parse(Deployment.prefix, name) for name, version in taken.items() if row.applied.get(name) != version
+    ]
+    behind = any(taken.get(item.typed_id, -1) < item.listing_version for item in deployments)
+
+    def tell() -> None:
+        wake("deployment", changed)
+
+    return Outcome(
+        phase="refused" if errors else "rendering",
+        reason="Refused" if errors else "Rendered",
+        message="; ".join(errors) or f"{len(deployments)} deployments are known to the gateway.",
+        after=WAITING_SECONDS if behind else BEAT_SECONDS,
+        fields={"applied": taken} if taken != row.applied else {},
+        locks=[("deployment", changed)] if changed else [],
+        also=tell if changed else None,
+    )
+
+
+def routes(deployments: list[Deployment]) -> list[Route]:
+    """One route a deployment; its backends are the listed replicas that are ready."""
+    listed = {UUID(item["placement"]) for row in deployments for item in row.listing}
+    placements = {item.pk: item for item in Placement.objects.filter(pk__in=listed)}
+    return [
+        Route(
+            workspace=row.workspace.slug,
+            deployment=row.name,
+            version=row.listing_version,
+            backends=tuple(_backend(item, placements.get(UUID(item["placement"]))) for item in row.listing),
+        )
+        for row in deployments
+    ]
+
+
+def _backend(item: dict[str, Any], placement: Placement | None) -> Backend:
+    endpoints: tuple[Endpoint, ...] = ()
+    if placement is not None and placement.observed:
+        ranks = Observed.from_json(placement.observed).ranks
+        endpoints = tuple(
+            Endpoint(rank.address, rank.port)
+            for rank in ranks
+            if rank.ordinal in item["ordinals"] and rank.ordinal in placement.ready_ordinals and rank.port
+        )
+    name = f"r{item['revision']}-{item['placement'].replace('-', '')}"
+    return Backend(name=name, weight=item["weight"], endpoints=endpoints)
+
+
+RECONCILER = Reconciler("gateway", {"rendering": rendering, "refused": rendering, "cleaning": rendering})

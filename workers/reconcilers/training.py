@@ -1,0 +1,197 @@
+"""Training runs: torchrun as a job, its metrics as rows, its outputs as a model version."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import Max
+from django.db.models.functions import Now
+
+from apps.core.actor import WINDLASS
+from apps.core.wants import create
+from apps.placements import streams
+from apps.placements.models import Placement
+from apps.placements.services import Draft
+from apps.placements.workload import Output, Resources, Workload
+from apps.registry.models import Blob, ModelFile, ModelVersion
+from apps.training.models import MetricPoint, TrainingRun
+from workers.engine import Context
+from workers.reconcilers.jobs import Ending, Job, blob_input, output_blob, read_json
+
+MODEL_FILES = ("model.safetensors", "config.json", "reference.onnx", "signature.json", "metrics.json")
+RESERVED = frozenset({"step", "total_steps", "time"})
+READ_BYTES = 1024**2
+CPUS_PER_PROCESS = 0.5
+ELASTIC_RESTARTS = 3
+
+
+def draft(run: TrainingRun, context: Context) -> Draft:
+    resources = Resources(cpus=CPUS_PER_PROCESS, memory_bytes=run.memory_bytes_per_process).times(run.processes)
+    script = run.script
+
+    def build(name: str) -> Workload:
+        inputs = []
+        dataset = run.dataset_version
+        if dataset is not None and dataset.prepared is not None:
+            inputs.append(blob_input("data", dataset.prepared, tree=True))
+        if run.checkpoint is not None:
+            inputs.append(blob_input("checkpoint", run.checkpoint, tree=True))
+        if script is not None:
+            inputs.append(blob_input("script.py", script))
+        required = script is None
+        outputs = [Output(file, output_blob(run), required=required) for file in MODEL_FILES]
+        outputs.append(Output("checkpoint", output_blob(run), shape="tree", required=False, always=True))
+        return Workload(
+            name=name,
+            kind="job",
+            argv=torchrun(run),
+            trust="uploaded" if script else "ours",
+            env={"WINDLASS_HYPERPARAMETERS": json.dumps({**run.hyperparameters, "recipe": run.recipe})},
+            secrets=tuple(run.secrets),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            resources=resources,
+            ranks=run.processes,
+            grace_seconds=30,
+            deadline_seconds=run.deadline_seconds,
+        )
+
+    return Draft("node-0", resources, build, uploaded=script is not None)
+
+
+def torchrun(run: TrainingRun) -> tuple[str, ...]:
+    program = ("-m", "workers.training.data_parallel") if run.script is None else ("in/script.py",)
+    return (
+        "python",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={run.processes}",
+        f"--max-restarts={ELASTIC_RESTARTS}",
+        *program,
+    )
+
+
+def follow(run: TrainingRun, placement: Placement) -> dict[str, Any]:
+    """New metric points, and from them the step, the progress and the lead sentence."""
+    changes: dict[str, Any] = {}
+    if run.started_at is None and placement.phase not in {"pending", "starting"}:
+        changes["started_at"] = Now()
+    offset = run.metrics_offset
+    content, _end = streams.read(placement, "metrics-0", offset, READ_BYTES)
+    lines, consumed = streams.json_lines(content)
+    if not consumed:
+        return changes
+    points, latest, step, total = [], {}, run.step, run.total_steps
+    for line in lines:
+        if not isinstance(line.get("step"), int) or line["step"] < 0:
+            continue
+        step = line["step"]
+        total = line["total_steps"] if isinstance(line.get("total_steps"), int) else total
+        at = datetime.fromtimestamp(line["time"], UTC) if _is_number(line.get("time")) else datetime.now(UTC)
+        for name, value in line.items():
+            if name not in RESERVED and _is_number(value) and len(name) <= 60:
+                points.append(MetricPoint(run=run, name=name, step=step, value=float(value), at=at))
+                latest[name] = float(value)
+    changes |= {
+        "metrics": {**run.metrics, **latest},
+        "metrics_offset": offset + consumed,
+        "step": step,
+        "total_steps": max(total, 0),
+        "progress": min(1.0, step / total) if total > 0 else None,
+        "message": lead(step, total, {**run.metrics, **latest}),
+        "also": lambda: _write_points(points),
+        "after": 0 if len(content) == READ_BYTES else None,
+    }
+    return changes
+
+
+def _write_points(points: list[MetricPoint]) -> None:
+    """A resumed run passes steps again: the later value is the true one."""
+    by_place = {(point.name, point.step): point for point in points}
+    MetricPoint.objects.bulk_create(
+        by_place.values(),
+        update_conflicts=True,
+        unique_fields=["run", "name", "step"],
+        update_fields=["value", "at"],
+        batch_size=1000,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def lead(step: int, total: int, metrics: dict[str, Any]) -> str:
+    """What the page says first: how far, and how good."""
+    words = f"Step {step:,} of {total:,}." if total else f"Step {step:,}."
+    if "held_out_accuracy" in metrics:
+        words += f" Held-out accuracy {metrics['held_out_accuracy']:.1%}."
+    elif "loss" in metrics:
+        words += f" Loss {metrics['loss']:.4g}."
+    return words
+
+
+def kept(run: TrainingRun, outputs: dict[str, Blob]) -> dict[str, Any]:
+    return {"checkpoint": outputs["checkpoint"]} if "checkpoint" in outputs else {}
+
+
+def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> Ending:
+    """The outputs become the model's next version."""
+    files = {name: blob for name, blob in outputs.items() if name in MODEL_FILES}
+    fields = {**kept(run, outputs), "ended_at": Now()}
+    if "reference.onnx" not in files and "model.safetensors" not in files:
+        return Ending(
+            "succeeded",
+            "NoModel",
+            "It ended well and left no model: it wrote neither model.safetensors nor reference.onnx to WINDLASS_OUT.",
+            fields,
+        )
+    version = ModelVersion(
+        workspace_id=run.workspace_id,
+        model=run.model,
+        phase="ready",
+        due_at=None,
+        signature=read_json(files.get("signature.json")),
+        metrics=read_json(files.get("metrics.json")),
+    )
+
+    def also() -> None:
+        version.number = next_number(version)
+        create(version, WINDLASS, reason="Trained", message=f"Made by {run.label}.")
+        ModelFile.objects.bulk_create(
+            [ModelFile(version=version, name=name, blob=blob) for name, blob in sorted(files.items())]
+        )
+        TrainingRun.objects.filter(pk=run.pk).update(result=version)
+
+    accuracy = version.metrics.get("held_out_accuracy")
+    words = f"{accuracy:.1%} on held-out data after {run.step:,} steps." if _is_number(accuracy) else "It ended well."
+    return Ending("succeeded", "Trained", words, fields, also)
+
+
+def next_number(version: ModelVersion) -> int:
+    """Locks the model, so that two runs that end at once get two numbers."""
+    model = type(version.model)._default_manager.select_for_update(no_key=True).get(pk=version.model_id)
+    return (model.versions.aggregate(Max("number"))["number__max"] or 0) + 1
+
+
+def clear(run: TrainingRun) -> str:
+    """Its points go with it; its model version stays, it is a thing of its own."""
+    MetricPoint.objects.filter(run=run).delete()
+    return ""
+
+
+RECONCILER = Job(
+    "training_run",
+    "training",
+    draft,
+    finish,
+    follow=follow,
+    kept=kept,
+    clear=clear,
+    started_phase="starting",
+    fresh={"metrics_offset": 0},
+).reconciler()

@@ -1,0 +1,78 @@
+"""Uploads: what a user brings is read by a caged program, never by us; its report decides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from apps.placements.models import Placement
+from apps.placements.services import Draft
+from apps.placements.workload import Output, Resources, Workload
+from apps.registry.models import Blob, DatasetVersion, ModelFile, ModelVersion
+from workers.engine import Context
+from workers.reconcilers.jobs import Ending, Job, blob_input, output_blob, read_json
+
+RESOURCES = Resources(cpus=0.5, memory_bytes=2 * 1024**3)
+DEADLINE_SECONDS = 1800
+
+
+def _draft(row: Any, module: str, options: dict[str, Any], names: tuple[tuple[str, bool], ...]) -> Draft:
+    def build(name: str) -> Workload:
+        outputs = [
+            Output(file, output_blob(row), shape="tree" if tree else "file", required=file != "report.json")
+            for file, tree in names
+        ]
+        outputs.append(Output("report.json", output_blob(row), required=False, always=True))
+        return Workload(
+            name=name,
+            kind="job",
+            argv=("python", "-m", module),
+            env={"WINDLASS_HYPERPARAMETERS": json.dumps({"filename": row.filename, **options})},
+            inputs=(blob_input("upload", row.upload),),
+            outputs=tuple(outputs),
+            resources=RESOURCES,
+            deadline_seconds=DEADLINE_SECONDS,
+        )
+
+    return Draft("node-0", RESOURCES, build)
+
+
+def _kept(row: Any, outputs: dict[str, Blob]) -> dict[str, Any]:
+    return {"report": read_json(outputs.get("report.json"))}
+
+
+def dataset_draft(row: DatasetVersion, context: Context) -> Draft:
+    return _draft(row, "workers.inspection.dataset", row.options, (("prepared", True),))
+
+
+def dataset_finish(row: DatasetVersion, placement: Placement, outputs: dict[str, Blob]) -> Ending:
+    report = read_json(outputs.get("report.json"))
+    items = report.get("items")
+    fields = {
+        "report": report,
+        "prepared": outputs.get("prepared"),
+        "items": items if isinstance(items, int) else None,
+    }
+    return Ending("ready", "Checked", str(report.get("message", "Checked, and all readable.")), fields)
+
+
+def model_draft(row: ModelVersion, context: Context) -> Draft:
+    return _draft(row, "workers.inspection.model", {}, (("signature.json", False),))
+
+
+def model_finish(row: ModelVersion, placement: Placement, outputs: dict[str, Blob]) -> Ending:
+    report = read_json(outputs.get("report.json"))
+    files = {"reference.onnx": row.upload, "signature.json": outputs.get("signature.json")}
+
+    def also() -> None:
+        ModelFile.objects.bulk_create(
+            [ModelFile(version=row, name=name, blob=blob) for name, blob in files.items() if blob is not None],
+            ignore_conflicts=True,
+        )
+
+    fields = {"report": report, "signature": read_json(outputs.get("signature.json"))}
+    return Ending("ready", "Checked", str(report.get("message", "Checked.")), fields, also)
+
+
+DATASET_RECONCILER = Job("dataset_version", "checking", dataset_draft, dataset_finish, kept=_kept).reconciler()
+MODEL_RECONCILER = Job("model_version", "checking", model_draft, model_finish, kept=_kept).reconciler()
