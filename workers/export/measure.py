@@ -37,7 +37,8 @@ def of_module(module: torch.nn.Module) -> Model:
 
     @torch.inference_mode()
     def answer(batch: NDArray[np.float32]) -> NDArray[Any]:
-        return module(torch.from_numpy(batch)).numpy()
+        output: NDArray[Any] = module(torch.from_numpy(batch)).numpy()
+        return output
 
     return answer
 

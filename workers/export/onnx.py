@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from apps.exports.tolerances import complete
-from workers.export import certify, graph, held_out, measure
+from workers.export import certify, graph, held_out, measure, verdict
 from workers.export.quantize import OPTIMISERS
 from workers.inspection.program import Program, Refused, run, say
 
@@ -84,7 +84,7 @@ def main(program: Program) -> None:
 
     found = certify.values(answers, data, sizes, (latency[0], latency[1]))
     table, classes = certify.figures(found, limits), certify.by_class(answers, data)
-    why = certify.why(table, classes, data.items, optimisation)
+    why = verdict.why(table, classes, data.items, optimisation)
     certificate = {
         "version": CERTIFICATE_VERSION,
         "verdict": "passed" if all(row["holds"] for row in table) else "rejected",
@@ -102,7 +102,7 @@ def main(program: Program) -> None:
         "method": method(module is not None),
     }
     program.write_json("certificate.json", certificate)
-    stages.finish(**{name: value.after for name, value in found.items() if value.after is not None})
+    stages.finish(**{name: value.judged for name, value in found.items() if value.after is not None})
     say(why)
 
 

@@ -35,6 +35,8 @@ def format_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         start = file.read(SAMPLE_BYTES)
+        file.seek(max(0, path.stat().st_size - 1))
+        last = file.read(1)
     if not start:
         return "empty"
     if start.startswith(ZIP_BEGINNINGS):
@@ -50,7 +52,9 @@ def format_of(path: Path) -> str:
         return "safetensors"
     if start[0] == 0x80 and 2 <= start[1] <= 5:
         return "pickle"
-    return _format_of_text(start)
+    found = _format_of_text(start)
+    # Pickles of protocol 1 begin with an opcode that builds something, and end with the one that stops.
+    return "pickle" if found == "unknown" and start[:1] in b"}](" and last == b"." else found
 
 
 def _is_safetensors(start: bytes, size_bytes: int) -> bool:
@@ -75,7 +79,7 @@ def _format_of_zip(path: Path) -> str:
             names = archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise Refused(
-            "NotADataset", f"The zip can't be opened ({error}): it is damaged or was cut short. Upload it again."
+            "DamagedFile", f"The zip can't be opened ({error}): it is damaged or was cut short. Upload it again."
         ) from error
     last = {name.rsplit("/", 1)[-1] for name in names}
     if names and all(name.endswith(".npy") for name in names):

@@ -89,7 +89,7 @@ def inspect(reading: Reading, found: str) -> dict[str, Any]:
     if problems.total and not reading.options.skip_bad_rows:
         read.items.finish()
         first = problems.listed[0]["what"]
-        others = f" {problems.total - 1:,} others can't be used either." if problems.total > 1 else ""
+        others = f" So it is with {problems.total - 1:,} more." if problems.total > 1 else ""
         raise Refused("BadRows", f"{first}{others} {problems.fix} (skip_bad_rows), or upload the file again.")
     described = prepared.finish(read.items, read.kind, reading.options.split, {"format": found, **read.facts})
     return reported(reading, read, described)

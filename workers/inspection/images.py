@@ -69,7 +69,7 @@ def read(reading: Reading) -> Read:
                 name = member.entry.filename
                 reading.problems.add(member.row, f"Image {member.row:,} ({name}) can't be read: {error}.")
             reading.progress(member.row, len(members))
-    notes = [f"{different:,} images of another size were resized to {size[1]} x {size[0]}."] if different else []
+    notes = [f"Of another size, and resized to {size[1]} x {size[0]}: {different:,} images."] if different else []
     return Read("image", "images", items, {"value_range": [0, 255]}, notes)
 
 
