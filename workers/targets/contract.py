@@ -21,6 +21,14 @@ class Unavailable(Exception):
     """The target did not answer; nothing is known. Try again later."""
 
 
+class Refused(Conflict):
+    """This target will never run this workload. `reason`: a CamelCase code; `message`: why, and what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
 @dataclass(frozen=True)
 class Capacity:
     fits: bool
@@ -74,7 +82,7 @@ class Target(Protocol):
     def apply(
         self, place: Any, workload: Workload, generation: int, secrets: dict[str, bytes], grants: Grants
     ) -> None:
-        """Make it so. Same digest: only `replicas` may change. Raises Conflict, Unavailable, OSError."""
+        """Make it so. Same digest: only `replicas` may change. Raises Conflict, Refused, Unavailable, OSError."""
 
     def observe(self, place: Any) -> dict[str, Observed]:
         """Everything of ours there, by workload name, in one call. An absent name is gone. Raises Unavailable."""

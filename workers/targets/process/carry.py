@@ -1,0 +1,307 @@
+"""Carry a workload's inputs in and its outputs out, beside the program and outside its cage.
+
+    python -m workers.targets.process.carry in|out <directory> [all|always]
+
+`grants.json` says where the sealed parts are, with the data key of each blob. Inputs are verified (seal, SHA-256,
+size) before the program can see them. Outputs are what the workload declares and nothing else; what a program left
+is never trusted: no link is followed, and no file counts that has a second name. The result stands in
+`carried.json`; the exit status is 0 only if all went well.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from apps.placements.observation import Stored
+from apps.placements.workload import Input, Output, Workload
+from apps.registry import parts
+from workers.targets.process.files import WorkloadFiles, open_untrusted, write_whole
+from workers.targets.process.limits import gibibytes
+
+MAX_FILES = 200_000
+FETCH_TIMEOUT_SECONDS = 60.0
+ATTEMPTS = 4
+
+
+class CarryError(Exception):
+    """`failure`: a CamelCase code; the message is for the person whose workload it is."""
+
+    def __init__(self, failure: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class Plain:
+    """The plain content of a blob as a readable stream, part by part; what was read so far is summed."""
+
+    def __init__(self, name: str, grant: dict[str, Any]) -> None:
+        self._name, self._blob = name, str(grant["blob"])
+        self._key = base64.b64decode(grant["data_key"])
+        self._parts: Iterator[tuple[int, str]] = iter(enumerate(grant["parts"]))
+        self._left = b""
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._left) < size:
+            piece = next(self._parts, None)
+            if piece is None:
+                break
+            number, place = piece
+            try:
+                plain = parts.unseal(self._key, self._blob, number, _fetch(place))
+            except parts.Tampered as error:
+                raise CarryError("InputDamaged", f"Input “{self._name}” is damaged in storage: {error}") from error
+            self.sha256.update(plain)
+            self.size_bytes += len(plain)
+            self._left += plain
+        size = len(self._left) if size < 0 else size
+        taken, self._left = self._left[:size], self._left[size:]
+        return taken
+
+
+def _fetch(place: str) -> bytes:
+    """One sealed part, from a file or a URL; what may pass by itself is tried again."""
+    if not place.startswith(("http://", "https://")):
+        try:
+            return Path(place).read_bytes()
+        except FileNotFoundError as error:
+            raise CarryError("InputMissing", f"A part of an input is not in storage: {place}") from error
+    for attempt in range(ATTEMPTS):
+        try:
+            with urllib.request.urlopen(place, timeout=FETCH_TIMEOUT_SECONDS) as answer:
+                content: bytes = answer.read(parts.PART_BYTES + parts.OVERHEAD_BYTES + 1)
+                return content
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in (408, 429):
+                raise CarryError("InputMissing", f"Storage answered {error.code} for a part of an input.") from error
+            problem: Exception = error
+        except OSError as error:
+            problem = error
+        time.sleep(0.2 * 4**attempt)
+    raise CarryError("InputUnreachable", f"Storage did not give an input after {ATTEMPTS} attempts: {problem}")
+
+
+def carry_in(files: WorkloadFiles, workload: Workload, grants: dict[str, Any]) -> dict[str, Stored]:
+    """Each input appears at `in/<name>` by a rename, once its checksum was right. Raises CarryError, OSError."""
+    for item in workload.inputs:
+        grant = grants["inputs"].get(item.name)
+        if grant is None:
+            raise CarryError("InputNotGranted", f"There is no right to read input “{item.name}”.")
+        target = files.path / "in" / item.name
+        arriving = files.path / "in" / f".{item.name}.arriving"
+        if target.exists():
+            continue  # an earlier carry, which was killed, came this far
+        remove(arriving)
+        plain = Plain(item.name, grant)
+        _unpack(item, plain, arriving) if item.shape == "tree" else _copy(plain, arriving)
+        while plain.read(1024**2):
+            continue  # padding behind a tar's end belongs to the content too
+        if plain.sha256.hexdigest() != item.sha256 or plain.size_bytes != item.size_bytes:
+            remove(arriving)
+            raise CarryError("InputDamaged", f"Input “{item.name}” is not what was stored: its checksum differs.")
+        os.rename(arriving, target)
+    return {}
+
+
+def _copy(plain: Plain, target: Path) -> None:
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        while data := plain.read(1024**2):
+            file.write(data)
+
+
+def _unpack(item: Input, plain: Plain, target: Path) -> None:
+    """Regular files and folders, nothing else; since no link is ever made, no name can lead outside."""
+    target.mkdir(mode=0o755)
+    try:
+        with tarfile.open(fileobj=plain, mode="r|") as archive:
+            for count, member in enumerate(archive):
+                if count >= MAX_FILES:
+                    raise CarryError("InputRefused", f"Input “{item.name}” holds more than {MAX_FILES} files.")
+                place = target / _inner_path(item.name, member.name)
+                place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                if member.isdir():
+                    place.mkdir(mode=0o755, exist_ok=True)
+                elif member.isreg():
+                    source = archive.extractfile(member)
+                    assert source
+                    with open(place, "xb") as file:
+                        shutil.copyfileobj(source, file)
+                    place.chmod(0o644)
+                else:
+                    raise CarryError("InputRefused", f"Input “{item.name}” holds a link or a device: {member.name!r}.")
+    except (tarfile.TarError, FileExistsError, NotADirectoryError) as error:
+        raise CarryError("InputRefused", f"Input “{item.name}” can't be unpacked: {error}") from error
+
+
+def _inner_path(name: str, path: str) -> str:
+    pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
+    if path.startswith("/") or ".." in pieces or "\0" in path:
+        raise CarryError("InputRefused", f"Input “{name}” holds a path that leads outside it: {path!r}.")
+    return "/".join(pieces) or "."
+
+
+class Sealing:
+    """A writable stream that seals what it gets into a blob's parts, each written whole and to the disk."""
+
+    def __init__(self, output: Output, grant: dict[str, Any]) -> None:
+        self._output, self._blob = output, str(grant["blob"])
+        self._key = base64.b64decode(grant["data_key"])
+        self._folder = Path(grant["directory"])
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._left = bytearray()
+        self._number = 0
+        self._sha256 = hashlib.sha256()
+        self._size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self._size_bytes += len(data)
+        if self._size_bytes > self._output.max_bytes:
+            raise CarryError(
+                "OutputTooLarge",
+                f"Output “{self._output.name}” is larger than the {gibibytes(self._output.max_bytes)} it may have.",
+            )
+        self._sha256.update(data)
+        self._left += data
+        while len(self._left) >= parts.PART_BYTES:
+            self._store(bytes(self._left[: parts.PART_BYTES]))
+            del self._left[: parts.PART_BYTES]
+        return len(data)
+
+    def _store(self, plain: bytes) -> None:
+        sealed = parts.seal(self._key, self._blob, self._number, plain)
+        write_whole(self._folder / str(self._number), sealed, durable=True)
+        self._number += 1
+
+    def finish(self) -> Stored:
+        if self._left or self._number == 0:
+            self._store(bytes(self._left))
+        return Stored(self._sha256.hexdigest(), self._size_bytes)
+
+    def abandon(self) -> None:
+        """Nothing half-written stays."""
+        for number in range(self._number):
+            (self._folder / str(number)).unlink(missing_ok=True)
+
+
+def carry_out(files: WorkloadFiles, workload: Workload, grants: dict[str, Any], which: str) -> dict[str, Stored]:
+    """Raises CarryError for a required output that is missing or can't be taken, and OSError."""
+    stored = {}
+    for output in workload.outputs:
+        if which == "always" and not output.always:
+            continue
+        if not os.path.lexists(files.path / "out" / output.name):
+            if output.required and which == "all":
+                raise CarryError(
+                    "OutputMissing",
+                    f"The program ended well, but did not write its output “{output.name}”. It belongs at "
+                    f"$WINDLASS_OUT/{output.name}.",
+                )
+            continue
+        grant = grants["outputs"].get(output.name)
+        if grant is None:
+            raise CarryError("OutputNotGranted", f"There is no right to store output “{output.name}”.")
+        stored[output.name] = _carry_one(files.path / "out", output, grant)
+    return stored
+
+
+def _carry_one(out: Path, output: Output, grant: dict[str, Any]) -> Stored:
+    sealing = Sealing(output, grant)
+    folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if output.shape == "file":
+            with os.fdopen(open_untrusted(output.name, folder), "rb") as file:
+                while data := file.read(1024**2):
+                    sealing.write(data)
+        else:
+            inner = os.open(output.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                with tarfile.open(fileobj=sealing, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+                    _pack(archive, inner, "", [0])
+            finally:
+                os.close(inner)
+        return sealing.finish()
+    except OSError as error:
+        sealing.abandon()
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise CarryError(
+                "OutputRefused",
+                f"Output “{output.name}” can't be taken: {error.strerror} ({error.filename}). It must be a "
+                f"{'plain file' if output.shape == 'file' else 'folder of plain files'}, without links.",
+            ) from error
+        raise
+    except CarryError:
+        sealing.abandon()
+        raise
+    finally:
+        os.close(folder)
+
+
+def _pack(archive: tarfile.TarFile, folder: int, prefix: str, count: list[int]) -> None:
+    """The same files give the same bytes: sorted names, and no times, owners or modes."""
+    for name in sorted(os.listdir(folder)):
+        count[0] += 1
+        if count[0] > MAX_FILES:
+            raise CarryError("OutputRefused", f"An output holds more than {MAX_FILES} files.")
+        seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        member = tarfile.TarInfo(prefix + name)
+        member.mode = 0o644
+        if (seen.st_mode & 0o170000) == 0o040000:
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(member)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                _pack(archive, inner, f"{prefix}{name}/", count)
+            finally:
+                os.close(inner)
+        else:
+            with os.fdopen(open_untrusted(name, folder), "rb") as file:
+                member.size = os.fstat(file.fileno()).st_size
+                archive.addfile(member, file)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def main(arguments: list[str]) -> int:
+    way, directory, which = arguments[0], Path(arguments[1]), (*arguments[2:], "all")[0]
+    os.umask(0o022)  # a caged program runs under another user and must be able to read its inputs
+    files = WorkloadFiles(directory)
+    spec = files.read_spec()
+    assert spec
+    said: dict[str, Any]
+    try:
+        grants = json.loads((directory / "grants.json").read_bytes())
+        if way == "in":
+            outputs = carry_in(files, spec.workload, grants)
+        else:
+            outputs = carry_out(files, spec.workload, grants, which)
+        said = {"outputs": {name: stored.__dict__ for name, stored in outputs.items()}}
+    except CarryError as error:
+        said = {"failure": error.failure, "message": str(error)}
+    except OSError as error:
+        said = {"failure": "StorageFailed", "message": f"A file could not be read or written: {error}"}
+    write_whole(directory / "carried.json", json.dumps(said).encode())
+    return 0 if "outputs" in said else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

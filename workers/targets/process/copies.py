@@ -1,0 +1,238 @@
+"""One running copy of a workload's program: started, listened to, and ended with all that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from apps.placements.observation import Exit
+from workers.targets.process import cage, processes
+from workers.targets.process.endings import Cause, Limits, ending
+from workers.targets.process.files import Spec, WorkloadFiles
+from workers.targets.process.limits import ControlGroup
+from workers.targets.process.loop import Loop
+from workers.targets.process.probes import inherited
+from workers.targets.process.streams import Log
+
+MEMORY_SECONDS = 0.5
+
+
+class Copy:
+    """`ended` is called once, when nothing of the copy is left. `alone`: no other copy is below this shim."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        files: WorkloadFiles,
+        spec: Spec,
+        ordinal: int,
+        alone: bool,
+        ended: Callable[[Exit], None],
+    ) -> None:
+        self.loop, self.files, self.spec, self.ordinal = loop, files, spec, ordinal
+        self._alone, self._ended = alone, ended
+        self._mark = processes.mark_of(files.path)
+        self._limits = Limits(
+            spec.workload.resources.memory_bytes,
+            spec.workload.resources.disk_bytes,
+            spec.workload.deadline_seconds,
+        )
+        self.group = ControlGroup.make(f"windlass-{self._mark}-{ordinal}", self._limits.memory_bytes)
+        self.log = Log(files.stream(str(ordinal)))
+        self.pid = 0
+        self.cause: Cause = ""
+        self.started_at = 0.0
+        self._output = -1
+        self._not_started = ""
+
+    @property
+    def running(self) -> bool:
+        return self.pid != 0
+
+    def start(self, listener: socket.socket | None = None) -> None:
+        """Start it. The listener is closed here: only the program keeps it, and it vanishes with the program."""
+        temporary = self._temporary_folder()
+        self._output, output = os.pipe2(os.O_CLOEXEC)
+        said, say = os.pipe2(os.O_CLOEXEC)
+        shim = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._become(shim, output, listener, temporary)
+            except Exception as error:  # whatever it is, the shim must hear of it: this process has no other voice
+                os.write(say, f"{type(error).__name__}: {error}".encode()[:1000])
+            os._exit(127)
+        for descriptor in (output, say):
+            os.close(descriptor)
+        if listener:
+            listener.close()
+        self.started_at = time.monotonic()
+        self.loop.on_exit(self.pid, self._exited)
+        self._not_started = os.read(said, 1000).decode(errors="replace")
+        os.close(said)
+        os.set_blocking(self._output, False)
+        self.loop.watch(self._output, self._hear)
+        if not self.group.limits_memory:
+            self.loop.after(MEMORY_SECONDS, self._check_memory)
+
+    def end(self, cause: Cause, grace_seconds: float) -> None:
+        """SIGTERM now and SIGKILL after the grace time. The first cause is the one that is told."""
+        if not self.running:
+            return
+        self.cause = self.cause or cause
+        if grace_seconds > 0:
+            self._terminate()
+        self.loop.after(max(0.0, grace_seconds), self._kill)
+
+    def _terminate(self) -> None:
+        """SIGTERM to the program itself: bubblewrap's own two processes would not pass it on."""
+        if not self.running:
+            return
+        program = self.pid
+        if self.spec.cage:
+            tree = processes.parents()
+            program = processes.first_child(processes.first_child(self.pid, tree), tree)
+        if program:
+            processes.kill([program], signal.SIGTERM)
+        else:
+            self.loop.after(0.01, self._terminate)  # the cage is still being built
+
+    def _kill(self) -> None:
+        if self.running:
+            processes.kill(processes.descendants([self.pid]))
+            self.loop.after(0.2, self._kill)
+
+    def _pids(self) -> list[int]:
+        """Every process of this copy: below it, in its control group, or orphaned from it and given to the shim."""
+        self.loop.reap_orphans()
+        tree = processes.parents()
+        shim = os.getpid()
+        roots = [self.pid] if self.running else []
+        for pid, parent in tree.items():
+            if parent == shim and pid not in self.loop.children and (self._alone or self._is_mine(pid)):
+                roots.append(pid)
+        return sorted({*processes.descendants(roots, tree), *self.group.pids()})
+
+    def _is_mine(self, pid: int) -> bool:
+        return processes.environment_holds(pid, f"WINDLASS_MARK={self._mark}", f"WINDLASS_ORDINAL={self.ordinal}")
+
+    def _check_memory(self) -> None:
+        if not self.running or self.cause == "memory":
+            return
+        limit = self._limits.memory_bytes
+        if processes.memory_bytes(self._pids(), limit) > limit:
+            self.end("memory", 0)
+        self.loop.after(MEMORY_SECONDS, self._check_memory)
+
+    def _hear(self) -> bool:
+        """Whether there was something to hear."""
+        try:
+            data = os.read(self._output, 256 * 1024)
+        except BlockingIOError:
+            return False
+        if data:
+            self.log.feed(data)
+        else:
+            self.loop.unwatch(self._output)
+            os.close(self._output)
+            self._output = -1
+        return bool(data)
+
+    def _exited(self, status: int) -> None:
+        self.pid = 0
+        processes.kill_until_none(self._pids)
+        while self._output >= 0 and self._hear():
+            continue
+        if self._output >= 0:  # held open by a process that isn't ours to end
+            self.loop.unwatch(self._output)
+            os.close(self._output)
+        self.log.flush()
+        out_of_memory = status != 0 and self.group.ran_out_of_memory()
+        self.group.remove()
+        if self._not_started:
+            told = Exit(
+                None, None, "error", f"The program could not be started: {self._not_started}", "ProgramNotStarted"
+            )
+        else:
+            cause: Cause = "memory" if out_of_memory and not self.cause else self.cause
+            told = ending(status, cause, self._limits, self.files.path / "out", self.files.stream(str(self.ordinal)))
+        self._ended(told)
+        self.log.close()
+
+    def _temporary_folder(self) -> str:
+        """An empty folder of the copy's own, which its user may write. Returns its path as the program sees it."""
+        own = self.files.path / "tmp" / str(self.ordinal)
+        if own.exists() or own.is_symlink():
+            import shutil  # only a restart needs it; it would make each start slower
+
+            shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(mode=0o700, exist_ok=True)
+        user = cage.user_id(self.files.name) if self.spec.cage else None
+        if user is not None:
+            descriptor = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            os.fchown(descriptor, user, user)
+            os.close(descriptor)
+        return f"tmp/{self.ordinal}"
+
+    def _become(self, shim: int, output: int, listener: socket.socket | None, temporary: str) -> None:
+        """Turn this new process into the program."""
+        os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        Path("/proc/self/oom_score_adj").write_text("500")  # the kernel should take this before our own processes
+        self.group.enter()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(source, target)
+        workload, path = self.spec.workload, self.files.path
+        argv = list(workload.argv)
+        if argv[0] == "python":
+            argv[0] = sys.executable
+        root = cage.INSIDE if self.spec.cage else path
+        surroundings = environment(self.spec, path, root, self.ordinal, temporary, self._mark)
+        if listener:
+            surroundings["WINDLASS_LISTEN_FD"] = str(inherited(listener))
+        user = cage.user_id(path.name) if self.spec.cage else None
+        cage.limit_resources(self._limits.disk_bytes, user)
+        if self.spec.cage:
+            resources = workload.resources
+            cage.enter(self.spec.cage, path, argv, surroundings, resources.memory_bytes, resources.gpus)
+        processes.die_with_parent(shim)
+        os.chdir(path)
+        os.execvpe(argv[0], argv, surroundings)
+
+
+def environment(spec: Spec, directory: Path, root: Path, ordinal: int, temporary: str, mark: str) -> dict[str, str]:
+    """All that the program finds in its environment. `root`: the workload's folder as the program sees it."""
+    workload = spec.workload
+    threads = str(max(1, int(workload.resources.cpus) // max(1, workload.ranks)))
+    given = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": f"{root}/{temporary}",
+        "USER": "windlass",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(cage.ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        **workload.env,
+        "TMPDIR": f"{root}/{temporary}",
+        "WINDLASS_IN": f"{root}/in",
+        "WINDLASS_OUT": f"{root}/out",
+        "WINDLASS_LIVE": f"{root}/live",
+        "WINDLASS_SECRETS": f"{root}/secrets",
+        "WINDLASS_METRICS": f"{root}/metrics/{ordinal}.jsonl",
+        "WINDLASS_WORKLOAD": workload.name,
+        "WINDLASS_ORDINAL": str(ordinal),
+        "WINDLASS_MARK": mark,
+    }
+    if any(item.name == "data" for item in workload.inputs):
+        given["WINDLASS_DATA"] = f"{root}/in/data"
+    return given

@@ -1,0 +1,82 @@
+"""A copy's output, as it is kept: one line each, with its time, never more than a cap, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from workers.targets.process.files import STREAM_BYTES
+
+LINE_BYTES = 16 * 1024
+_ENDS = re.compile(rb"\r\n|\n|\r")
+
+
+class Log:
+    """Appends `2026-11-25T01:02:03.123456Z <text>` lines to a file; beyond the cap it says so once and drops the rest."""
+
+    def __init__(self, path: Path, cap_bytes: int = STREAM_BYTES) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+        self._cap_bytes = cap_bytes
+        self._closing = f"windlass: this log has reached {cap_bytes // 1024**2} MiB; what follows is not kept."
+        self._closed = self._size >= cap_bytes - 2 * LINE_BYTES
+        self._partial = b""
+
+    def feed(self, data: bytes) -> None:
+        if self._closed:
+            return
+        *lines, partial = _ENDS.split(self._partial + data)
+        pieces = [line[at : at + LINE_BYTES] for line in lines for at in range(0, len(line) or 1, LINE_BYTES)]
+        while len(partial) >= LINE_BYTES:
+            pieces.append(partial[:LINE_BYTES])
+            partial = partial[LINE_BYTES:]
+        self._partial = partial
+        self._write(pieces)
+
+    def note(self, text: str) -> None:
+        """A line of the shim's own."""
+        self.flush()
+        self._write([f"windlass: {text}".encode()])
+
+    def flush(self) -> None:
+        """Write the last line, which has no end."""
+        if self._partial and not self._closed:
+            partial, self._partial = self._partial, b""
+            self._write([partial])
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._descriptor)
+
+    def _write(self, pieces: list[bytes]) -> None:
+        if not pieces or self._closed:
+            return
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ ").encode()
+        kept: list[bytes] = []
+        room = self._cap_bytes - 2 * LINE_BYTES - self._size
+        for piece in pieces:
+            room -= len(stamp) + len(piece) + 1
+            if room < 0:
+                kept.append(stamp + self._closing.encode() + b"\n")
+                self._closed, self._partial = True, b""
+                break
+            kept.append(stamp + piece + b"\n")
+        content = b"".join(kept)
+        self._size += len(content)
+        try:
+            os.write(self._descriptor, content)
+        except OSError:
+            self._closed = True  # the disk is full: the program goes on, its exit will say so
+
+
+def tail(path: Path, limit: int = 64 * 1024) -> list[str]:
+    """The last lines without their times."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+            content = file.read(limit)
+    except FileNotFoundError:
+        return []
+    return [line.partition(" ")[2] for line in content.decode(errors="replace").splitlines()]
