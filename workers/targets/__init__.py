@@ -36,7 +36,8 @@ def grants_for(placement: Placement) -> Grants:
 
     workload = placement.wanted
     store = blobs.storage()
-    wanted = [ids.parse(Blob.prefix, item.blob) for item in (*workload.inputs, *workload.outputs)]
+    named = [item.blob for item in workload.inputs] + [item.blob for item in workload.outputs]
+    wanted = [ids.parse(Blob.prefix, name) for name in named]
     found = {blob.typed_id: blob for blob in Blob.objects.filter(pk__in=wanted)}
     inputs = {}
     for item in workload.inputs:
