@@ -27,7 +27,7 @@ LONGEST_RUN_DIRECTORY = 75
 
 STORAGE_PACKAGES = {
     "s3": ("boto3", "s3"),
-    "gs": ("google.cloud.storage", "gcs"),
+    "gs": ("google.cloud.storage", "google"),
     "azure": ("azure.storage.blob", "azure"),
 }
 

@@ -10,7 +10,9 @@ class LineFormatter(logging.Formatter):
     Line breaks inside a message are escaped, so that what a user typed can never look like a record of its own.
     """
 
-    converter = time.gmtime
+    @staticmethod
+    def converter(timestamp: float | None = None) -> time.struct_time:
+        return time.gmtime(timestamp)
 
     def __init__(self) -> None:
         super().__init__("{asctime}.{msecs:03.0f}Z {levelname:<7} {name} {message}", "%Y-%m-%dT%H:%M:%S", style="{")

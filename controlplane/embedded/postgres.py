@@ -71,7 +71,7 @@ def let_run(user: pwd.struct_passwd) -> list[Path]:
 
     def runs() -> bool:
         try:
-            command = [program, "--version"]
+            command = [str(program), "--version"]
             return subprocess.run(command, user=user.pw_uid, group=user.pw_gid, capture_output=True).returncode == 0
         except OSError:
             return False

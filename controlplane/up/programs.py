@@ -9,6 +9,7 @@ from controlplane.configuration import PROJECT, Configuration
 from controlplane.embedded.program import Program
 
 COMMON = {"DJANGO_SETTINGS_MODULE": "controlplane.settings", "PYTHONUNBUFFERED": "1"}
+DEMO = (sys.executable, "-m", "controlplane.demo")
 
 
 def web(configuration: Configuration) -> Program:

@@ -95,6 +95,20 @@ def write(configuration: Configuration, processes: Mapping[str, int], phase: str
     draft.replace(configuration.var / "run.json")
 
 
+def wait_until_running(var: Path, seconds: float = 120.0) -> bool:
+    """Wait while another `make up` is still starting. Returns whether it runs now."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            phase = json.loads((var / "run.json").read_text())["phase"]
+        except (OSError, ValueError, KeyError):
+            phase = "starting"
+        if phase != "starting":
+            return bool(phase == "running")
+        time.sleep(0.2)
+    return False
+
+
 def leftovers(var: Path) -> list[RunningProcess]:
     """What a killed `make up` left running, in the order it should stop."""
     try:

@@ -19,7 +19,7 @@ from types import FrameType
 from controlplane import installation
 from controlplane.configuration import PROJECT, Configuration
 from controlplane.embedded import envoy, postgres, valkey
-from controlplane.embedded.program import Program, StartFailed, ended, spawn, wait_ready
+from controlplane.embedded.program import Program, StartFailed, ended, spawn, tail, wait_ready
 from controlplane.up import logs, ports, programs, record
 from workers.gateway.bootstrap import write_bootstrap
 
@@ -43,10 +43,14 @@ class Child:
 
 
 class Supervisor:
-    """`run()` returns the exit code of `make up`: 0 after a stop that was asked for, 1 when the start failed."""
+    """`run()` returns the exit code of `make up`: 0 after a stop that was asked for, 1 when the start failed.
 
-    def __init__(self, configuration: Configuration) -> None:
+    With `demo`, the demonstration runs once all is up, and its failure makes the exit code 1.
+    """
+
+    def __init__(self, configuration: Configuration, *, demo: bool = False) -> None:
         self.configuration = configuration
+        self.demo = demo
         self.children: dict[str, Child] = {}
         self.stops = 0
         self.phase = "starting"
@@ -196,6 +200,8 @@ class Supervisor:
             self.phase = "running"
             self.write_record()
             self.welcome()
+            if self.demo:
+                failed = not self.demonstrate()
             self.watch()
         except StopRequested:
             pass
@@ -216,13 +222,31 @@ class Supervisor:
             "Ctrl-C stops all of it; your data is kept."
         )
 
+    def demonstrate(self) -> bool:
+        """Run the demonstration while everything is looked after. Returns whether it succeeded."""
+        program = Program("demo", programs.DEMO, lambda: False, environment=programs.COMMON, directory=PROJECT)
+        child = Child(program, spawn(program, self.log("demo"), show_output=True))
+        while child.process.poll() is None and not self.stops:
+            self.wait(1.0)
+            self.look_after_all()
+        if self.stops:
+            self.end(child)
+            return True
+        if child.process.returncode != 0:
+            self.say(f"\nThe demonstration failed. {tail(self.log('demo'))}")
+        self.say("\nWindlass keeps running; Ctrl-C stops it.")
+        return child.process.returncode == 0
+
     def watch(self) -> None:
         """Until a signal: restart what ends, and keep logs at their size."""
         while not self.stops:
             self.wait(5.0 if all(child.restart_at is None for child in self.children.values()) else 0.2)
-            for child in list(self.children.values()):
-                self.look_after(child)
-            logs.rotate(self.configuration.var / "log", self.configuration.log_bytes)
+            self.look_after_all()
+
+    def look_after_all(self) -> None:
+        for child in list(self.children.values()):
+            self.look_after(child)
+        logs.rotate(self.configuration.var / "log", self.configuration.log_bytes)
 
     def look_after(self, child: Child) -> None:
         now = time.monotonic()
