@@ -99,7 +99,7 @@ class Context:
         with connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp()")
             (moment,) = cursor.fetchone()
-        return moment  # type: ignore[no-any-return]
+        return moment
 
     def record(self, name: str, write: Callable[[], T]) -> T:
         """Commit `write` now, fenced by the lease: intents before a call, ids after it."""

@@ -61,9 +61,7 @@ class Workspace(Typed):
 
     slug = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=80)
-    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
-        User, through="Membership", related_name="workspaces"
-    )
+    members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
 
     class Meta:
         ordering = ["name"]

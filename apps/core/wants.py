@@ -131,13 +131,13 @@ def want(
         )
         locked.generation += 1
         locked.version += 1
-        words = {Goal.RUN: "StartWanted", Goal.STOP: "StopWanted", Goal.DELETE: "DeleteWanted"}
+        words: dict[str, str] = {Goal.RUN: "StartWanted", Goal.STOP: "StopWanted", Goal.DELETE: "DeleteWanted"}
         tell(
             locked,
             actor,
             old=locked.phase,
             new=locked.phase,
-            reason=reason or words.get(changes.get("goal"), "SpecChanged"),  # type: ignore[call-overload]
+            reason=reason or words.get(changes.get("goal", ""), "SpecChanged"),
             message=message or ", ".join(f"{name}: {value}" for name, value in changes.items() if name != "goal")[:500],
         )
         hint(locked.kind, str(locked.id), locked.queue)

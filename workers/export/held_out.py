@@ -59,12 +59,6 @@ def read(data: Path, signature: dict[str, Any]) -> HeldOut:
             "The dataset holds text, and an export of a text model can't be certified yet. "
             "Export a model that was trained on images or a table.",
         )
-    if len(signature["inputs"]) != 1 or signature["inputs"][0]["datatype"] != "FP32":
-        raise Refused(
-            "InputsNotSupported",
-            f"The model takes {len(signature['inputs'])} inputs of {signature['inputs'][0]['datatype']}; "
-            "a certificate needs a model with one FP32 input.",
-        )
     features = np.load(data / "features.npy", mmap_mode="r", allow_pickle=False)
     wanted = signature["inputs"][0]["shape"][1:]
     if len(wanted) != features.ndim - 1 or any(

@@ -25,8 +25,10 @@ from workers.export.quantize import OPTIMISERS
 from workers.inspection.program import Program, Refused, run, say
 
 STAGES = ("Read", "Export", "Optimise", "Check", "Compare answers", "Measure latency", "Certify")
+SIDES = ("inputs", "outputs")
 CERTIFICATE_VERSION = 1
 REFERENCE_DIFFERENCE = 1e-3
+SLOWER = 1.2
 
 
 class Stages:
@@ -48,7 +50,7 @@ def main(program: Program) -> None:
     except ValueError as error:
         raise Refused("BadHyperparameters", str(error)) from error
     stages = Stages(program)
-    signature = json.loads((program.inputs / "signature.json").read_text())
+    signature = read_signature(program.inputs)
     data = held_out.read(Path(os.environ.get("WINDLASS_DATA") or program.inputs / "data"), signature)
     reference = program.inputs / "reference.onnx"
     module = rebuilt(program.inputs)
@@ -72,8 +74,10 @@ def main(program: Program) -> None:
     graph.check(target, signature)
     stages.finish()
 
-    before = measure.of_session(graph.session(reference))
-    after = measure.of_session(graph.session(target))
+    try:
+        before, after = (measure.of_session(graph.session(path)) for path in (reference, target))
+    except graph.Unloadable as error:
+        raise Refused("BadGraph", f"reference.onnx does not load: {error} Write it again, then export.") from error
     trained = before if module is None else measure.of_module(module)
     check_classes(trained(data.first()), data)
     answers = measure.answers(trained, after, data)
@@ -96,7 +100,7 @@ def main(program: Program) -> None:
         "latency_batch": 1,
         "latency_runs": runs,
         "threads": 1,
-        "warnings": warnings(reference_difference(before, trained, data), answers, limits, found),
+        "warnings": warnings(reference_difference(before, trained, data), found),
         "checksums": checksums(program.inputs, target),
         "versions": versions(module is not None),
         "method": method(module is not None),
@@ -104,6 +108,33 @@ def main(program: Program) -> None:
     program.write_json("certificate.json", certificate)
     stages.finish(**{name: value.judged for name, value in found.items() if value.after is not None})
     say(why)
+
+
+def read_signature(inputs: Path) -> dict[str, Any]:
+    """Raises Refused for one that a certificate can't be made by."""
+    try:
+        signature: dict[str, Any] = json.loads((inputs / "signature.json").read_text())
+        sides = [(value["name"], value["datatype"], value["shape"]) for side in SIDES for value in signature[side]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            "BadSignature",
+            f"signature.json can't be read ({type(error).__name__}: {error}). It holds inputs and outputs, such as "
+            '{"inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}], "outputs": [...]}.',
+        ) from error
+    given = signature["inputs"]
+    if len(given) != 1 or given[0]["datatype"] != "FP32" or len(sides) < 2:
+        raise Refused(
+            "InputsNotSupported",
+            f"The model takes {len(given)} inputs ({', '.join(value['datatype'] for value in given)}); "
+            "a certificate needs a model with one FP32 input and an output.",
+        )
+    if given[0]["shape"][:1] != [-1]:
+        raise Refused(
+            "FixedBatch",
+            f"The model takes inputs of shape {given[0]['shape']} only. Write its graph with a free first axis "
+            "(dynamic_shapes of torch.onnx.export), and -1 for it in signature.json.",
+        )
+    return signature
 
 
 def rebuilt(inputs: Path) -> Any:
@@ -147,19 +178,19 @@ def reference_difference(before: measure.Model, trained: measure.Model, data: he
     return float(np.abs(before(item) - trained(item)).max())
 
 
-def warnings(
-    difference: float, answers: measure.Answers, limits: dict[str, float], found: dict[str, certify.Value]
-) -> list[str]:
+def warnings(difference: float, found: dict[str, certify.Value]) -> list[str]:
     said = []
     if difference > REFERENCE_DIFFERENCE:
         said.append(
             f"reference.onnx and the weights differ by {difference:.3g}: "
             "size and latency before are those of another model."
         )
-    if answers.before is None:
+    if "agreement" not in found:
         said.append("The model's output is not one figure a class, so accuracy and agreement were not measured.")
-    absent = sorted(limits.keys() - found.keys() - {"accuracy_drop", "agreement"})
-    return said + [f"{name} was not measured." for name in absent]
+    latency = found["latency_p50_ms"]
+    if latency.before and latency.after and latency.after > latency.before * SLOWER:
+        said.append(f"It answers {latency.after / latency.before:.1f} times slower than before on this processor.")
+    return said
 
 
 def checksums(inputs: Path, target: Path) -> dict[str, str]:

@@ -14,10 +14,10 @@ from apps.deployments.models import Deployment, Gateway
 from apps.placements.models import Placement
 from apps.placements.observation import Observed
 from workers.crashpoints import point
-from workers.engine import Context, Outcome, Reconciler
-from workers.gateway.applied import GatewayUnreachable, applied
+from workers.engine import Context, Outcome, Reconciler, Retry
+from workers.gateway.admin import GatewayStopped, GatewayUnreachable
+from workers.gateway.applied import applied
 from workers.gateway.model import Backend, Configuration, Endpoint, Route
-from workers.gateway.render import render
 from workers.gateway.write import write
 
 BEAT_SECONDS = 5.0
@@ -33,14 +33,16 @@ def rendering(row: Gateway, context: Context) -> Outcome:
     socket = settings.WINDLASS_GATEWAY_ADMIN_SOCKET
     context.check()
     point("gateway.write.before")
-    write(directory, render(configuration, directory), socket)
-    point("gateway.write.answered")
     try:
+        write(directory, configuration, socket)
+        point("gateway.write.answered")
         seen = applied(directory, socket)
         versions, errors = seen.versions, seen.errors
-    except GatewayUnreachable:
-        # Envoy is not running: no request goes anywhere, and it will start with what is written now.
+    except GatewayStopped:
+        # No request goes anywhere now, and Envoy will start with what is written: that is as good as applied.
         versions, errors = {route.key: route.version for route in configuration.routes}, ()
+    except GatewayUnreachable as error:
+        raise Retry("GatewayUnreachable", f"The gateway does not answer: {error}. It goes on with what it has.") from error
     taken = {wanted[key].typed_id: version for key, version in versions.items() if key in wanted}
     changed = [
         ids.parse(Deployment.prefix, name) for name, version in taken.items() if row.applied.get(name) != version

@@ -115,7 +115,7 @@ class Job:
                 message=ending.message,
                 after=0,
                 fields={**changes, **ending.fields},
-                also=lambda: [act() for act in (also, ending.also) if act] and None,
+                also=_both(also, ending.also),
             )
         changes |= self.kept(row, outputs)
         exit_ = last_seen(placement).exit
@@ -165,6 +165,15 @@ class Job:
         return Outcome(
             phase=row.ending, reason=reason, message=message, progress=row.progress, fields=changes, also=also
         )
+
+
+def _both(first: Callable[[], None] | None, second: Callable[[], None] | None) -> Callable[[], None]:
+    def write() -> None:
+        for act in (first, second):
+            if act:
+                act()
+
+    return write
 
 
 def last_seen(placement: Placement) -> Observed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -99,7 +100,7 @@ def auth_bundle(deployment: Deployment) -> bytes:
 
 def remove_orphans(place: Place, target: Any, context: Context) -> None:
     """Delete workloads of ours whose row ended, or was lost, more than two minutes ago."""
-    limit = timezone.now() - timezone.timedelta(seconds=ORPHAN_SECONDS * settings.WINDLASS_TIME_SCALE)
+    limit = timezone.now() - timedelta(seconds=ORPHAN_SECONDS * settings.WINDLASS_TIME_SCALE)
     for owned in target.list_owned(place):
         try:
             row_id = ids.parse(Placement.prefix, owned.name.replace("-", "_", 1))

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 from urllib.parse import unquote
 
@@ -179,6 +179,7 @@ class Application:
 
     def _predict(self, engine: Engine, request: Request) -> Response:
         began = perf_counter()
+        busy_before = thread_time()
         try:
             inference = protocol.decode(request.body, _json_length(request), self.signature)
             model_began = perf_counter()
@@ -191,7 +192,7 @@ class Application:
             return refusal.response()
         except Exception as error:
             return _bug(error)
-        self.scheduler.note(len(request.body), perf_counter() - began)
+        self.scheduler.note(len(request.body), thread_time() - busy_before)
         headers = b"server-timing: auth;dur=%.3f,queue;dur=%.3f,model;dur=%.3f\r\n" % (
             request.auth_seconds * 1000,
             (began - request.received_at) * 1000,

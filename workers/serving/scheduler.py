@@ -37,7 +37,11 @@ class Scheduler:
         return self._seconds.get(size_bytes.bit_length(), math.inf) < QUICK_SECONDS
 
     def note(self, size_bytes: int, seconds: float) -> None:
-        """Records how long the work of a request of this size took, without its wait."""
+        """Records how long the work of a request of this size kept its thread busy.
+
+        Not the time on the clock: under load that is mostly waiting for the interpreter's lock, and would keep quick
+        work in the thread for ever.
+        """
         size = size_bytes.bit_length()
         self._seconds[size] = max(seconds, self._seconds.get(size, 0.0) * FADE)
 

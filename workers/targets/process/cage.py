@@ -29,7 +29,7 @@ WRITABLE = ("out", "tmp", "metrics")
 INSTALL = "Install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap) and start Windlass again."
 FIRST_USER_ID, USER_IDS = 200_000, 100_000
 _CLONE_NEWNS, _MS_REC, _MS_BIND, _MS_SLAVE = 0x20000, 0x4000, 0x1000, 0x80000
-_STAGE = Path("/tmp")  # ours alone in the private mount namespace; exists on every machine
+_STAGE = Path("/tmp")  # noqa: S108 - ours alone in the private mount namespace; exists on every machine
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -65,14 +65,14 @@ def enter(
     binds = [
         word for source, place, writable in shown for word in ("--bind" if writable else "--ro-bind", source, place)
     ]
-    command = [cage, *_walls(memory_bytes, gpus), *map(os.fspath, binds), "--chdir", str(INSIDE), "--", *argv]
-    os.execve(cage, command, environment)
+    command = [cage, *_walls(memory_bytes, gpus), *map(str, binds), "--chdir", str(INSIDE), "--", *argv]
+    os.execve(cage, command, environment)  # noqa: S606 - no shell is the point
 
 
 def _walls(memory_bytes: int, gpus: int) -> list[str]:
     words = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     words += ["--hostname", "windlass", "--proc", "/proc", "--dev", "/dev"]
-    words += ["--size", str(max(memory_bytes, 16 * 1024**2)), "--tmpfs", "/tmp"]
+    words += ["--size", str(max(memory_bytes, 16 * 1024**2)), "--tmpfs", "/tmp"]  # noqa: S108 - private to the cage
     words += ["--ro-bind", "/usr", "/usr"]
     for folder in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
         if os.path.islink(folder):
@@ -120,7 +120,7 @@ def write_identity(directory: Path) -> None:
     own_user = user_id(directory.name)
     own_user = os.geteuid() if own_user is None else own_user
     content = {
-        "passwd": f"windlass:x:{own_user}:{own_user}:windlass:{INSIDE}/tmp:/bin/sh\n",
+        "passwd": f"windlass:x:{own_user}:{own_user}:windlass:{INSIDE}:/bin/sh\n",
         "group": f"windlass:x:{own_user}:\n",
         "hosts": "127.0.0.1 localhost windlass\n::1 localhost\n",
     }
@@ -133,7 +133,8 @@ def give_away(directory: Path) -> None:
     """Make the program's own folders and secrets belong to its user."""
     own_user = user_id(directory.name)
     if own_user is not None:
-        for path in (*(directory / name for name in WRITABLE), directory / "secrets", *(directory / "secrets").iterdir()):
+        secrets = directory / "secrets"
+        for path in (*(directory / name for name in WRITABLE), secrets, *secrets.iterdir()):
             os.chown(path, own_user, own_user)
 
 
@@ -210,7 +211,8 @@ def _try(cage: str) -> str:
         _, status = os.waitpid(pid, 0)
         if status == 0:
             return ""
-        return f"bubblewrap is installed, but doesn't work here ({os.pread(said, 300, 0).decode(errors='replace').strip()})."
+        reason = os.pread(said, 300, 0).decode(errors="replace").strip()
+        return f"bubblewrap is installed, but doesn't work here ({reason})."
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ class Copy:
             cage.enter(self.spec.cage, path, argv, surroundings, resources.memory_bytes, resources.gpus)
         processes.die_with_parent(shim)
         os.chdir(path)
-        os.execvpe(argv[0], argv, surroundings)
+        os.execvpe(argv[0], argv, surroundings)  # noqa: S606 - no shell is the point
 
 
 def environment(spec: Spec, directory: Path, root: Path, ordinal: int, temporary: str, mark: str) -> dict[str, str]:

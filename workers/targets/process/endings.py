@@ -120,9 +120,8 @@ def traceback_message(lines: list[str]) -> str:
         elif frame := _FRAME.match(text):
             frames.setdefault(rank, []).append((frame["file"], frame["line"]))
         elif frames.get(rank) and (exception := _EXCEPTION.match(text)):
-            if not exception["name"].endswith(_FOLLOWERS):
-                if not rank or rank not in found:
-                    found[rank] = (frames[rank], text.strip()[:500])
+            if not exception["name"].endswith(_FOLLOWERS) and (not rank or rank not in found):
+                found[rank] = (frames[rank], text.strip()[:500])
             frames.pop(rank)
     if not found:
         return ""

@@ -42,7 +42,7 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Spec:
-    """What the target wants of a shim. `address`: where a service's ports are bound. `cage`: bubblewrap's path, or ""."""
+    """What the target wants of a shim. `address`: where ports are bound. `cage`: bubblewrap's path, or ""."""
 
     workload: Workload
     generation: int
@@ -241,7 +241,7 @@ class WorkloadFiles:
         return self.path / "metrics" / f"{ordinal}.jsonl" if kind else self.path / "logs" / f"{ordinal}.log"
 
     def stream_bytes(self) -> dict[str, int]:
-        """How many bytes of each stream can be read. A metrics file is written by the program: beyond the cap it is cut."""
+        """How many bytes of each stream can be read: a metrics file, which the program writes, is cut at the cap."""
         sizes = {}
         for folder, suffix, prefix in (("logs", ".log", ""), ("metrics", ".jsonl", "metrics-")):
             for entry in os.scandir(self.path / folder):

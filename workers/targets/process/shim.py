@@ -89,7 +89,7 @@ class Shim:
         if pid == 0:
             try:
                 processes.die_with_parent(shim)
-                os.execve(argv[0], argv, {**os.environ, "WINDLASS_MARK": processes.mark_of(self.files.path)})
+                os.execve(argv[0], argv, {**os.environ, "WINDLASS_MARK": processes.mark_of(self.files.path)})  # noqa: S606
             finally:
                 os._exit(127)
 

@@ -14,7 +14,7 @@ _ENDS = re.compile(rb"\r\n|\n|\r")
 
 
 class Log:
-    """Appends `2026-11-25T01:02:03.123456Z <text>` lines to a file; beyond the cap it says so once and drops the rest."""
+    """Appends `2026-11-25T01:02:03.123456Z <text>` lines; beyond the cap it says so once and drops the rest."""
 
     def __init__(self, path: Path, cap_bytes: int = STREAM_BYTES) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -81,9 +81,7 @@ class ProcessTarget:
             )
         return Capacity(True)
 
-    def apply(
-        self, place: Any, workload: Workload, generation: int, secrets: dict[str, bytes], grants: Grants
-    ) -> None:
+    def apply(self, place: Any, workload: Workload, generation: int, secrets: dict[str, bytes], grants: Grants) -> None:
         self._check(workload)
         files = self._files(workload.name)
         spec = Spec(workload, generation, self._address, cage.executable())
@@ -203,7 +201,8 @@ class ProcessTarget:
                 "UnknownRuntime",
                 f"This host has no runtime “{workload.runtime}”: it runs programs of the runtime “windlass” only.",
             )
-        names = [workload.name, *workload.secrets, *(item.name for item in (*workload.inputs, *workload.outputs))]
+        carried = [*(item.name for item in workload.inputs), *(item.name for item in workload.outputs)]
+        names = [workload.name, *workload.secrets, *carried]
         if wrong := [name for name in names if not NAME.match(name)]:
             raise Refused("BadName", f"{wrong[0]!r} can't be a file name here. A name that works: model.onnx")
         if workload.trust == "uploaded" and not self._allow_uncaged and not cage.caged():

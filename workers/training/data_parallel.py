@@ -1,0 +1,98 @@
+"""Train a recipe on every process that torchrun starts, each with its share of every batch.
+
+    python -m torch.distributed.run --standalone --nproc-per-node=2 --max-restarts=3 \
+        -m workers.training.data_parallel
+
+Reads WINDLASS_DATA, WINDLASS_HYPERPARAMETERS, WINDLASS_OUT and, if set, WINDLASS_IN (for a checkpoint) and
+WINDLASS_METRICS. Ends with 0, with 143 after SIGTERM, or with 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+
+from workers.training.failure import FILE, Failure, write_failure
+from workers.training.settings import Settings, out_directory, read_settings
+
+STOPPED = 128 + signal.SIGTERM
+
+
+def main() -> int:
+    out = out_directory()
+    if (out / FILE).exists():
+        # torchrun starts a failed run again; this one failed for a reason that a restart does not change.
+        return 1
+    try:
+        return _train(read_settings(int(os.environ.get("WORLD_SIZE", "1"))))
+    except Failure as failure:
+        reason = failure
+    except OSError as error:
+        traceback.print_exc()
+        if error.errno != errno.ENOSPC:
+            return 1
+        reason = Failure("DiskFull", "The disk is full: nothing more could be written. Free some space, then clone the run.")
+    except Exception as error:
+        # A lost process shows as an error of its peers, so a restart may help: torchrun decides.
+        traceback.print_exc()
+        if not _out_of_memory(error):
+            return 1
+        reason = Failure("OutOfMemory", "The memory is full. Use a smaller batch_size, or a larger accumulation.")
+    write_failure(out, reason)
+    print(f"{reason.code}: {reason.message}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _train(settings: Settings) -> int:
+    began = time.monotonic()
+    # Late: a run that can't start says so at once, without loading torch.
+    import torch
+
+    from workers.training.loop import Stopped, Training
+    from workers.training.outputs import write_outputs
+    from workers.training.processes import joined_processes
+
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with joined_processes() as processes:
+        training = Training(settings, processes)
+        processes.say(f"{processes.world_size} processes met after {time.monotonic() - began:.1f} s.")
+        trained_from = time.monotonic()
+        try:
+            training.run()
+        except Stopped:
+            return STOPPED
+        processes.say(f"Trained in {time.monotonic() - trained_from:.1f} s.")
+    # The checkpoint holds all: from here on a stop needs no farewell.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if processes.first:
+        wrote_from = time.monotonic()
+        indexes = torch.from_numpy(training.dataset.held_out[:64])
+        examples, _ = training.recipe.batch(training.dataset, indexes, augment=False)
+        write_outputs(
+            settings.out,
+            training.module.cpu().eval(),
+            training.config,
+            training.recipe.signature(training.dataset),
+            training.figures | {"steps": training.total_steps, "training_items": len(training.dataset.train)},
+            examples,
+        )
+        processes.say(f"Wrote the model and its reference graph in {time.monotonic() - wrote_from:.1f} s.")
+    return 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: a checkpoint's background thread may wait for a process that is gone.
+    os._exit(code)

@@ -1,0 +1,35 @@
+"""torchrun, with an end that can be told apart: takes its arguments, ends with the exit code that matters.
+
+    python -m workers.training.launch --standalone --nproc-per-node=2 ... script.py
+
+torchrun itself ends with 1 and a trace of its own after SIGTERM and after any failure. This ends with 143 after
+SIGTERM (once the processes had 30 s to write a checkpoint), and else with the exit code of the process that failed
+first, 128 + n for one that signal n killed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        run.main(arguments)
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = int(failure.exitcode)
+        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        print(f"The process of rank {rank} ended {how}; so the run has failed.", file=sys.stderr, flush=True)
+        return code if code >= 0 else 128 - code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
