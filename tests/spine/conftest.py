@@ -57,12 +57,14 @@ def workspace(transactional_db: None) -> Workspace:
 @pytest.fixture
 def world(workspace: Workspace, settings: object, tmp_path: Path) -> Iterator[World]:
     from workers import host, targets
+    from workers.gateway.bootstrap import write_bootstrap
     from workers.targets.process.target import stop_all
 
     settings.WINDLASS_WORKLOADS_DIRECTORY = tmp_path / "workloads"  # type: ignore[attr-defined]
     settings.WINDLASS_GATEWAY_DIRECTORY = tmp_path / "gateway"  # type: ignore[attr-defined]
     settings.WINDLASS_GATEWAY_ADMIN_SOCKET = tmp_path / "admin.sock"  # type: ignore[attr-defined]
     settings.WINDLASS_HINTS = False  # type: ignore[attr-defined]
+    write_bootstrap(tmp_path / "gateway", "127.0.0.1", 1, admin_socket=tmp_path / "admin.sock")
     targets._process_target.cache_clear()
     machine = host.register_host()
     yield World(workspace, ["reconcile", machine.queue])

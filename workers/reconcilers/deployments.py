@@ -220,12 +220,8 @@ def _report(
 
 
 def _crash_sentence(seen: View) -> str:
-    """What a replica that starts again and again says of itself."""
-    if seen.current is None or not seen.current.observed:
-        return ""
-    ranks = seen.current.observed.get("ranks", ())
-    words = [f"Replica {rank['ordinal']}: {rank['message']}" for rank in ranks if rank["restarts"] and rank["message"]]
-    return words[0] if words else ""
+    message = seen.current.message if seen.current else ""
+    return message if message.startswith("Replica") else ""
 
 
 def stopping(row: Deployment, context: Context) -> Outcome:

@@ -69,8 +69,14 @@ def _meaning(row: Placement, seen: Observed) -> tuple[str, str, str]:
     if seen.state == "gone":
         return CLEANING, "Lost", "The target no longer has it."
     if seen.state in {"running", "ready"}:
-        return seen.state, seen.state.capitalize(), seen.message
-    return row.phase, row.reason, seen.message or row.message
+        return seen.state, seen.state.capitalize(), seen.message or _crash_sentence(seen)
+    return row.phase, row.reason, seen.message or _crash_sentence(seen) or row.message
+
+
+def _crash_sentence(seen: Observed) -> str:
+    """What a replica that starts again and again says of itself."""
+    words = [f"Replica {rank.ordinal}: {rank.message}" for rank in seen.ranks if rank.restarts and rank.message]
+    return words[0] if words else ""
 
 
 def cleaning(row: Placement, context: Context) -> Outcome:
