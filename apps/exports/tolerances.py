@@ -67,24 +67,26 @@ FIGURES: tuple[Figure, ...] = (
 FIGURE_BY_NAME: dict[str, Figure] = {figure.name: figure for figure in FIGURES}
 
 
-def complete(given: Mapping[str, object], optimisation: str) -> dict[str, float]:
+def complete(given: object, optimisation: str) -> dict[str, float]:
     """The limits to judge by: the defaults of `optimisation` with those `given` over them.
 
     Raises ValueError, fit for a user to read, for an unknown optimisation or figure or an impossible limit.
     """
     if optimisation not in OPTIMISATIONS:
         raise ValueError(f'The optimisation "{optimisation}" is not known. Use {" or ".join(OPTIMISATIONS)}.')
+    if not isinstance(given, Mapping):
+        raise ValueError(f'The tolerances must be an object, such as {{"agreement": 0.99}}, and are {given!r}.')
     limits = {f.name: f.default_limits[optimisation] for f in FIGURES if optimisation in f.default_limits}
     for name, limit in given.items():
         figure = FIGURE_BY_NAME.get(name)
         if figure is None:
             raise ValueError(f'The certificate has no figure "{name}". Set one of {", ".join(FIGURE_BY_NAME)}.')
         number = isinstance(limit, int | float) and not isinstance(limit, bool) and math.isfinite(limit)
-        if not number or not 0 <= limit <= figure.highest_limit:  # type: ignore[operator]
+        if not number or not 0 <= limit <= figure.highest_limit:
             most = "" if math.isinf(figure.highest_limit) else f" and at most {figure.highest_limit:g}"
             example = figure.default_limits.get(optimisation, 100)
             raise ValueError(
                 f"The limit of {name} must be a number of at least 0{most}, and is {limit!r}. {example:g} would work."
             )
-        limits[name] = float(limit)  # type: ignore[arg-type]
+        limits[name] = float(limit)
     return limits

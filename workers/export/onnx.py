@@ -56,24 +56,7 @@ def main(program: Program) -> None:
     module = rebuilt(program.inputs)
     stages.finish(held_out_items=data.items)
 
-    plain = program.scratch / "exported.onnx"
-    if module is None:
-        shutil.copyfile(reference, plain)
-    else:
-        graph.export(module, signature, plain)
-    stages.finish()
-
-    target = program.outputs / "model.onnx"
-    if optimisation == "none":
-        shutil.copyfile(plain, target)
-    else:
-        OPTIMISERS[optimisation](plain, target)
-    sizes = (reference.stat().st_size, target.stat().st_size)
-    stages.finish(size_bytes=sizes[1])
-
-    graph.check(target, signature)
-    stages.finish()
-
+    target = write_model(program, module, signature, optimisation, stages)
     try:
         before, after = (measure.of_session(graph.session(path)) for path in (reference, target))
     except graph.Unloadable as error:
@@ -86,6 +69,7 @@ def main(program: Program) -> None:
     *latency, runs = measure.latencies(before, after, data.first())
     stages.finish(latency_p50_ms=latency[1].p50_ms, latency_p99_ms=latency[1].p99_ms)
 
+    sizes = (reference.stat().st_size, target.stat().st_size)
     found = certify.values(answers, data, sizes, (latency[0], latency[1]))
     table, classes = certify.figures(found, limits), certify.by_class(answers, data)
     why = verdict.why(table, classes, data.items, optimisation)
@@ -100,7 +84,7 @@ def main(program: Program) -> None:
         "latency_batch": 1,
         "latency_runs": runs,
         "threads": 1,
-        "warnings": warnings(reference_difference(before, trained, data), found),
+        "warnings": warnings(reference_difference(before, trained, data), found, optimisation),
         "checksums": checksums(program.inputs, target),
         "versions": versions(module is not None),
         "method": method(module is not None),
@@ -108,6 +92,26 @@ def main(program: Program) -> None:
     program.write_json("certificate.json", certificate)
     stages.finish(**{name: value.judged for name, value in found.items() if value.after is not None})
     say(why)
+
+
+def write_model(program: Program, module: Any, signature: dict[str, Any], optimisation: str, stages: Stages) -> Path:
+    """`model.onnx`: exported, optimised and checked. Raises Refused."""
+    plain, target = program.scratch / "exported.onnx", program.outputs / "model.onnx"
+    if module is None:
+        shutil.copyfile(program.inputs / "reference.onnx", plain)
+    else:
+        graph.export(module, signature, plain)
+    graph.check(plain, signature)
+    stages.finish()
+    if optimisation == "none":
+        shutil.move(plain, target)
+    else:
+        OPTIMISERS[optimisation](plain, target)
+    stages.finish(size_bytes=target.stat().st_size)
+    if optimisation != "none":
+        graph.check(target, signature)
+    stages.finish()
+    return target
 
 
 def read_signature(inputs: Path) -> dict[str, Any]:
@@ -178,7 +182,7 @@ def reference_difference(before: measure.Model, trained: measure.Model, data: he
     return float(np.abs(before(item) - trained(item)).max())
 
 
-def warnings(difference: float, found: dict[str, certify.Value]) -> list[str]:
+def warnings(difference: float, found: dict[str, certify.Value], optimisation: str) -> list[str]:
     said = []
     if difference > REFERENCE_DIFFERENCE:
         said.append(
@@ -190,6 +194,8 @@ def warnings(difference: float, found: dict[str, certify.Value]) -> list[str]:
     latency = found["latency_p50_ms"]
     if latency.before and latency.after and latency.after > latency.before * SLOWER:
         said.append(f"It answers {latency.after / latency.before:.1f} times slower than before on this processor.")
+    if optimisation == "dynamic_int8":
+        said.append("Activations are scaled by batch, so an answer depends a little on what else is in its batch.")
     return said
 
 
@@ -211,7 +217,8 @@ def versions(with_torch: bool) -> dict[str, str]:
 def method(with_torch: bool) -> str:
     trained = "the trained module in torch" if with_torch else "the model's reference graph in onnxruntime"
     return (
-        f"Answers: {trained} against the exported file in onnxruntime, on every held-out item. "
+        f"Answers: {trained} against the exported file in onnxruntime, on every held-out item, "
+        f"{held_out.BATCH_ITEMS} a batch. "
         "Size and latency: the reference graph against the exported file, both in onnxruntime on one thread, "
         "one item a call, turn about in one process."
     )
