@@ -19,7 +19,9 @@ os.wait()
 print("ready", flush=True)
 %s
 """
-IGNORES = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(600)"
+IGNORES = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(600)"
+)
 ENDS_WELL = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (print("stopping"), sys.exit(0)))
