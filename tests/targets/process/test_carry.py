@@ -47,7 +47,10 @@ def test_round_trip(kept, host):
     content = os.urandom(20_000_000)
     item, reading = host.input("data", content)
     output, writing = host.output("model")
-    script = "import os; open(os.environ['WINDLASS_OUT'] + '/model', 'wb').write(open(os.environ['WINDLASS_DATA'], 'rb').read())"
+    script = """
+import os, shutil
+shutil.copy(os.environ["WINDLASS_DATA"], os.environ["WINDLASS_OUT"] + "/model")
+"""
     seen = host.run(script, Grants({"data": reading}, {"model": writing}), inputs=(item,), outputs=(output,))
     assert seen.exit.reason == "ok"
     assert (seen.outputs["model"].sha256, seen.outputs["model"].size_bytes) == (item.sha256, item.size_bytes)
@@ -190,6 +193,7 @@ def test_inputs_come_from_urls_too(host, tmp_path):
         seen = host.run("print(open('in/data').read())", Grants({"data": grant}), inputs=(item,))
     finally:
         served.shutdown()
+        served.server_close()
     assert seen.exit.reason == "ok"
     assert "from afar" in host.log()
 

@@ -97,7 +97,14 @@ def test_stopping_what_is_not_there_is_no_error(host):
 
 
 def test_delete_ends_what_runs_and_removes_what_it_wrote(kept, host):
-    script = "import os, time\nos.mkdir('out/a'); open('out/a/b', 'w'); os.chmod('out/a', 0o500)\nprint('ready', flush=True)\ntime.sleep(600)"
+    script = """
+import os, time
+os.mkdir("out/a")
+open("out/a/b", "w")
+os.chmod("out/a", 0o500)
+print("ready", flush=True)
+time.sleep(600)
+"""
     host.apply(host.job(script))
     host.said()
     marked = host.processes("job")

@@ -19,8 +19,6 @@ import shutil
 import sys
 import tarfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +49,7 @@ class Plain:
         self._name, self._blob = name, str(grant["blob"])
         self._key = base64.b64decode(grant["data_key"])
         self._parts: Iterator[tuple[int, str]] = iter(enumerate(grant["parts"]))
-        self._left = b""
+        self._left = memoryview(b"")
         self.sha256 = hashlib.sha256()
         self.size_bytes = 0
 
@@ -67,9 +65,9 @@ class Plain:
                 raise CarryError("InputDamaged", f"Input “{self._name}” is damaged in storage: {error}") from error
             self.sha256.update(plain)
             self.size_bytes += len(plain)
-            self._left += plain
+            self._left = memoryview(bytes(self._left) + plain if self._left else plain)
         size = len(self._left) if size < 0 else size
-        taken, self._left = self._left[:size], self._left[size:]
+        taken, self._left = bytes(self._left[:size]), self._left[size:]
         return taken
 
 
@@ -80,6 +78,9 @@ def _fetch(place: str) -> bytes:
             return Path(place).read_bytes()
         except FileNotFoundError as error:
             raise CarryError("InputMissing", f"A part of an input is not in storage: {place}") from error
+    import urllib.error  # here: with all that it needs it would make each carry from this machine's files slower
+    import urllib.request
+
     for attempt in range(ATTEMPTS):
         try:
             with urllib.request.urlopen(place, timeout=FETCH_TIMEOUT_SECONDS) as answer:  # noqa: S310 - checked above

@@ -146,6 +146,7 @@ class Service:
 
     def forget(self, replica: Replica) -> None:
         del self._replicas[replica.ordinal]
+        self._ports[str(replica.ordinal)] = replica.port  # to have again, if it is free then
         if self._stopping:
             self._maybe_end()
         else:

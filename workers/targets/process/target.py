@@ -50,6 +50,7 @@ from workers.targets.process.files import (
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 TOMBSTONE_SECONDS = 7 * 24 * 3600.0
+SHIM = ("-S", "-E", "-m", "workers.targets.process.shim")
 LOCK_SECONDS, START_SECONDS, END_SECONDS = 8.0, 5.0, 6.0
 
 
@@ -245,7 +246,7 @@ class ProcessTarget:
         if files.shim_pid():
             return
         taken, ready = os.pipe()
-        words = [sys.executable, "-S", "-E", "-m", "workers.targets.process.shim", str(files.path), str(ready)]
+        words = [sys.executable, *SHIM, str(files.path), str(ready)]
         try:
             with open(files.path / "shim.log", "ab") as log:
                 process = subprocess.Popen(
