@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving.replica import SECRET, Replica, bundle, image, running, slow_model
+from tests.serving.replica import SECRET, Replica, bundle, image, running, slow_model, wait_for
 
 INFER = b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + SECRET.encode() + b"\r\n"
 
@@ -93,6 +93,17 @@ def test_a_body_that_is_too_large_is_413(replica: Replica, announced: bool) -> N
     assert statuses(received) == [413]
     assert b"The body is larger than 100,000 bytes, the most this replica takes. Send fewer items." in received
     assert b"connection: close" in received
+
+
+def test_bodies_that_are_too_much_together_are_429(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running(tmp_path_factory.mktemp("buffered"), {"WINDLASS_MAX_BUFFERED_BYTES": "50000"}) as replica:
+        with socket.create_connection(replica.address) as first:
+            first.sendall(INFER + b"content-length: 60000\r\n\r\n" + b"x" * 45_000)
+            time.sleep(0.2)
+            received = spoken(replica, predict(b"x" * 20_000))
+            assert statuses(received) == [429]
+            assert b"the requests that wait already hold 50000 bytes" in received
+        wait_for(lambda: statuses(spoken(replica, predict(b"x" * 20_000))) == [400])
 
 
 def test_an_unknown_key_is_401_whatever_else_is_wrong(replica: Replica) -> None:

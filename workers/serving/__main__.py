@@ -59,6 +59,8 @@ async def serve(settings: Settings) -> None:
     print(f"Stopping: answering for {settings.drain_seconds:g} s more, then finishing what is in flight.", flush=True)
     await asyncio.sleep(settings.drain_seconds)
     listener.close()
+    # One more turn for requests that have come but were not read, before idle connections are closed.
+    await asyncio.sleep(0.05)
     server.drain()
     # Now too, since the end may be a SIGKILL if a client keeps its request open.
     app.metrics.flush()

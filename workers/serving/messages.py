@@ -51,6 +51,7 @@ class Request:
     target: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
+    buffered_bytes: int = 0
     keep_alive: bool = True
     received_at: float = 0.0
     auth_seconds: float = 0.0

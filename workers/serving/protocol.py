@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,7 +26,10 @@ NUMPY = {
 }  # fmt: skip
 DATATYPE = {np.dtype(kind): name for name, kind in NUMPY.items()}
 JSON_NAMES = {bool: "true or false", str: "text", dict: "an object", list: "a list", type(None): "null"}
+WHOLE = {int}
 NUMBERS = ({float}, {int}, {int, float})
+# 1e300 is no FP32: refused instead of infinite. A filter, because numpy.errstate costs each request a microsecond.
+warnings.filterwarnings("error", "overflow encountered in cast", RuntimeWarning)
 
 
 @dataclass(slots=True)
@@ -140,7 +144,7 @@ def _declared(entry: Any, signature: Signature) -> tuple[TensorSpec, list[int]]:
             400, f'Input "{name}" has {has}; the model wants {spec.datatype}. Send "datatype": "{spec.datatype}".'
         )
     shape = entry.get("shape")
-    if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape):
+    if type(shape) is not list or (shape and (set(map(type, shape)) != WHOLE or min(shape) < 0)):
         has = "no shape" if shape is None else "a shape that is no list of whole numbers"
         raise Refusal(
             400, f'Input "{name}" has {has}; the model wants {spec.shape_text}. Send "shape": {spec.example_shape}.'
@@ -180,9 +184,8 @@ def _from_json(spec: TensorSpec, shape: list[int], data: Any) -> np.ndarray[Any,
     if spec.datatype == "BYTES":
         return np.array(data, dtype=np.object_).reshape(shape)
     try:
-        with np.errstate(over="raise"):
-            return np.array(data, dtype=NUMPY[spec.datatype]).reshape(shape)
-    except (OverflowError, FloatingPointError):
+        return np.array(data, dtype=NUMPY[spec.datatype]).reshape(shape)
+    except (OverflowError, RuntimeWarning):
         worst = max(data, key=abs)
         raise Refusal(400, f'Input "{name}" holds {worst}, which {spec.datatype} has no room for.') from None
 
@@ -198,7 +201,7 @@ def _check_kinds(spec: TensorSpec, kinds: set[type], data: list[Any]) -> None:
     elif datatype == "BOOL":
         allowed, wants = {bool}, "true or false"
     else:
-        if kinds == {int}:
+        if kinds == WHOLE:
             return
         # A whole number may come as 3.0, since some languages write all numbers so; 3.5 would lose its half.
         for position, item in enumerate(data):
@@ -234,7 +237,8 @@ def _from_bytes(spec: TensorSpec, shape: list[int], raw: memoryview) -> np.ndarr
             f'Input "{spec.name}" has {len(raw)} bytes; shape {shape} of {spec.datatype} is {count * kind.itemsize}.',
         )
     if spec.datatype == "BOOL":
-        return (np.frombuffer(raw, dtype=np.uint8) != 0).reshape(shape)
+        truths: np.ndarray[Any, Any] = np.frombuffer(raw, dtype=np.uint8) != 0
+        return truths.reshape(shape)
     # A copy, because the tensor may begin at any byte of the body, and an unaligned array is slow or refused.
     return np.frombuffer(bytes(raw), dtype=kind).reshape(shape)
 

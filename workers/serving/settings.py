@@ -12,7 +12,8 @@ from workers.serving.signature import BadModel
 
 @dataclass(frozen=True)
 class Settings:
-    """`deployment`: "workspace/deployment". `listen_fd`: a socket that listens already, else `port` of this machine."""
+    """`deployment`: "workspace/deployment". `listen_fd`: a socket that listens already, else `port` of this machine.
+    `max_buffered_bytes`: of all bodies that are being received or wait."""
 
     inputs: Path
     live: Path
@@ -25,6 +26,7 @@ class Settings:
     threads: int
     max_queue: int
     max_body_bytes: int
+    max_buffered_bytes: int
     drain_seconds: float
 
     @classmethod
@@ -44,6 +46,7 @@ class Settings:
             return value
 
         metrics = environment.get("WINDLASS_METRICS")
+        max_body_bytes = int(number("WINDLASS_MAX_BODY_BYTES", 64 * 1024**2, 1))
         return cls(
             inputs=Path(environment.get("WINDLASS_IN", "in")),
             live=Path(environment.get("WINDLASS_LIVE", "live")),
@@ -55,6 +58,7 @@ class Settings:
             port=int(number("WINDLASS_PORT", 8080)),
             threads=int(number("WINDLASS_THREADS", 1, 1)),
             max_queue=int(number("WINDLASS_MAX_QUEUE", 256, 1)),
-            max_body_bytes=int(number("WINDLASS_MAX_BODY_BYTES", 64 * 1024**2, 1)),
+            max_body_bytes=max_body_bytes,
+            max_buffered_bytes=int(number("WINDLASS_MAX_BUFFERED_BYTES", 4 * max_body_bytes, 1)),
             drain_seconds=number("WINDLASS_DRAIN_SECONDS", 1.0),
         )

@@ -32,6 +32,10 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    _inner: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_inner", list(self.shape[1:]))
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
@@ -46,6 +50,8 @@ class TensorSpec:
         return [1 if size < 0 else size for size in self.shape]
 
     def fits(self, shape: list[int]) -> bool:
+        if shape[1:] == self._inner and self.shape[:1] == (-1,):
+            return bool(shape)
         return len(shape) == len(self.shape) and all(
             want in (-1, size) for want, size in zip(self.shape, shape, strict=True)
         )

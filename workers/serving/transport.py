@@ -22,6 +22,12 @@ from workers.serving.messages import Refusal, Request, Response
 # Longer than a gateway keeps an idle connection, so that it is never we who close under its next request.
 IDLE_SECONDS = 600.0
 STUCK_SECONDS = 60.0
+# In a replica that drains, so that it ends within the 30 s that it is given.
+DRAINING_STUCK_SECONDS = 5.0
+TOO_MUCH = (
+    "429: the requests that wait already hold %d bytes, the most this replica keeps. "
+    "Try again after 1 s (the header says so), send fewer items, or allow more replicas."
+)
 # Not a status that is sent: the client went before its answer.
 CLIENT_LEFT = 499
 LINGER_SECONDS = 2.0
@@ -37,6 +43,7 @@ class Server:
 
     def __init__(self, app: Application) -> None:
         self.app = app
+        self.buffered_bytes = 0
         self.connections: set[Connection] = set()
         self.refresh()
 
@@ -84,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._server.connections.discard(self)
         for request in (*self._waiting, *([self._request] if self._request else ())):
-            self._app.done(request, CLIENT_LEFT)
+            self._done(request, CLIENT_LEFT)
         self._waiting.clear()
         if self._pending is not None:
             # If its turn has not come, the model need not run for nobody.
@@ -163,6 +170,10 @@ class Connection(asyncio.Protocol):
             self._refuse(self._too_large())
         elif request.refusal is None:
             self._chunks.append(chunk)
+            request.buffered_bytes += len(chunk)
+            self._server.buffered_bytes += len(chunk)
+            if self._server.buffered_bytes > self._app.settings.max_buffered_bytes:
+                self._refuse(Refusal(429, TOO_MUCH % self._app.settings.max_buffered_bytes, b"retry-after: 1\r\n"))
 
     def on_message_complete(self) -> None:
         request = self._request
@@ -189,7 +200,7 @@ class Connection(asyncio.Protocol):
     def _arrived(self, request: Request, future: asyncio.Future[Response]) -> None:
         self._pending = None
         if future.cancelled():
-            self._app.done(request, CLIENT_LEFT)
+            self._done(request, CLIENT_LEFT)
             return
         self._send(request, future.result())
         while self._waiting and self._pending is None:
@@ -199,9 +210,9 @@ class Connection(asyncio.Protocol):
 
     def _send(self, request: Request, response: Response, *, linger: bool = False) -> None:
         if self._transport.is_closing():
-            self._app.done(request, CLIENT_LEFT)
+            self._done(request, CLIENT_LEFT)
             return
-        self._app.done(request, response.status)
+        self._done(request, response.status)
         closes = not request.keep_alive or self._app.draining
         body = response.body
         self._transport.write(
@@ -240,8 +251,12 @@ class Connection(asyncio.Protocol):
         assert request.refusal is not None
         if self._pending is not None:
             self._waiting.append(request)
-        elif not self._transport.is_closing():
+        else:
             self._send(request, request.refusal, linger=True)
+
+    def _done(self, request: Request, status: int) -> None:
+        self._server.buffered_bytes -= request.buffered_bytes
+        self._app.done(request, status)
 
     # Limits of time.
 
@@ -252,11 +267,13 @@ class Connection(asyncio.Protocol):
 
     def give_up_if_stuck(self, now: float) -> None:
         still_seconds = now - self._moved_at
-        if self._pending is not None:
+        limit_seconds = DRAINING_STUCK_SECONDS if self._app.draining else STUCK_SECONDS
+        if self._pending is not None or still_seconds <= limit_seconds:
             return
-        if self._write_paused and still_seconds > STUCK_SECONDS:
+        if self._write_paused or self._deaf:
+            # A client that does not read its answer.
             self._transport.abort()
-        elif self._request is not None and still_seconds > STUCK_SECONDS:
-            self._refuse(Refusal(408, f"The rest of the request did not come within {STUCK_SECONDS:.0f} s."))
-        elif still_seconds > IDLE_SECONDS:
+        elif self._request is not None:
+            self._refuse(Refusal(408, f"The rest of the request did not come within {limit_seconds:.0f} s."))
+        elif self._app.draining or still_seconds > IDLE_SECONDS:
             self.close_if_idle()
