@@ -30,12 +30,16 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`defaults` replace those of the common table; `dataset_kind` is the kind of dataset it learns from."""
+    """`defaults` replace those of the common table, `without` leaves some out of it.
+
+    `dataset_kind`: the kind of dataset it learns from.
+    """
 
     name: str
     title: str
     dataset_kind: Literal["image", "table", "text"]
     defaults: dict[str, int | float | str | bool | None]
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,21 @@ RECIPES: dict[str, Recipe] = {
             "table_classifier",
             "Table classifier (MLP)",
             "table",
-            {"epochs": 40, "learning_rate": 2e-3, "augment": False},
+            {"epochs": 40, "learning_rate": 2e-3},
+            without=("augment",),
         ),
     )
 }
 
 
 def parameters(recipe: str) -> tuple[Hyperparameter, ...]:
-    """The table with the recipe's own defaults. Raises KeyError for an unknown recipe."""
-    defaults = RECIPES[recipe].defaults
-    return tuple(dataclasses.replace(item, default=defaults.get(item.name, item.default)) for item in COMMON)
+    """Those of the recipe, with its own defaults. Raises KeyError for an unknown recipe."""
+    defaults, without = RECIPES[recipe].defaults, RECIPES[recipe].without
+    return tuple(
+        dataclasses.replace(item, default=defaults.get(item.name, item.default))
+        for item in COMMON
+        if item.name not in without
+    )
 
 
 def table(recipe: str) -> list[dict[str, Any]]:
@@ -194,7 +203,8 @@ def _wrong(item: Hyperparameter, value: object) -> str | None:
     kinds = (int,) if item.type == "integer" else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
         wanted = "a whole number" if item.type == "integer" else "a number"
-        return f"{_shown(value)} is not {wanted}. Use one such as {_shown(item.default if item.default is not None else 100)}."
+        example = 100 if item.default is None else item.default
+        return f"{_shown(value)} is not {wanted}. Use one such as {_shown(example)}."
     if item.minimum is not None and value < item.minimum:
         return f"{value} is too small. Use {item.minimum:g} or more."
     if item.maximum is not None and value > item.maximum:

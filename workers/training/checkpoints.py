@@ -137,7 +137,9 @@ class Checkpoints:
 
 def latest(directory: Path) -> Path | None:
     """The newest checkpoint in this folder, if it holds one."""
-    found = [path for path in directory.glob("step-*") if (path / DESCRIPTION).is_file() and (path / ".metadata").is_file()]
+    found = [
+        path for path in directory.glob("step-*") if (path / DESCRIPTION).is_file() and (path / ".metadata").is_file()
+    ]
     return max(found, key=step_of, default=None)
 
 

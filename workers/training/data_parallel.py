@@ -1,7 +1,7 @@
 """Train a recipe on every process that torchrun starts, each with its share of every batch.
 
-    python -m torch.distributed.run --standalone --nproc-per-node=2 --max-restarts=3 \
-        -m workers.training.data_parallel
+    python -m workers.training.launch --standalone --local-addr=127.0.0.1 --nproc-per-node=2 --max-restarts=3 \
+        --role=rank --tee=3 -m workers.training.data_parallel
 
 Reads WINDLASS_DATA, WINDLASS_HYPERPARAMETERS, WINDLASS_OUT and, if set, WINDLASS_IN (for a checkpoint) and
 WINDLASS_METRICS. Ends with 0, with 143 after SIGTERM, or with 1.
@@ -28,16 +28,20 @@ def main() -> int:
         # torchrun starts a failed run again; this one failed for a reason that a restart does not change.
         return 1
     try:
-        return _train(read_settings(int(os.environ.get("WORLD_SIZE", "1"))))
+        return _train(read_settings(processes=int(os.environ.get("WORLD_SIZE", "1"))))
     except Failure as failure:
         reason = failure
     except OSError as error:
         traceback.print_exc()
         if error.errno != errno.ENOSPC:
             return 1
-        reason = Failure("DiskFull", "The disk is full: nothing more could be written. Free some space, then clone the run.")
+        reason = Failure(
+            "DiskFull", "The disk is full: nothing more could be written. Free some space, then clone the run."
+        )
     except Exception as error:
-        # A lost process shows as an error of its peers, so a restart may help: torchrun decides.
+        if _lost_process(error):
+            print("Another process of the run is gone; torchrun starts all of them again.", file=sys.stderr)
+            return 1
         traceback.print_exc()
         if not _out_of_memory(error):
             return 1
@@ -82,6 +86,16 @@ def _train(settings: Settings) -> int:
         )
         processes.say(f"Wrote the model and its reference graph in {time.monotonic() - wrote_from:.1f} s.")
     return 0
+
+
+def _lost_process(error: Exception) -> bool:
+    import torch.distributed
+
+    return (
+        isinstance(error, torch.distributed.DistBackendError)
+        or "onnection closed by peer" in str(error)
+        or ("onnection reset by peer" in str(error))
+    )
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -56,9 +56,7 @@ def read_dataset(directory: Path, kind: str) -> Dataset:
         ) from error
 
 
-def _checked(
-    description: dict[str, Any], features: NDArray[Any], labels: NDArray[Any], split: NDArray[Any]
-) -> Dataset:
+def _checked(description: dict[str, Any], features: NDArray[Any], labels: NDArray[Any], split: NDArray[Any]) -> Dataset:
     classes = [str(name) for name in description["classes"]]
     train, held_out = np.flatnonzero(split == TRAIN), np.flatnonzero(split == HELD_OUT)
     if not len(features) == len(labels) == len(split):

@@ -16,7 +16,9 @@ def diverged(
     what = "gradient" if math.isfinite(loss) else "loss"
     value = "NaN" if math.isnan(loss) else "infinite"
     rate = float(hyperparameters["learning_rate"])
-    default = next(float(item.default or 0) for item in parameters(hyperparameters["recipe"]) if item.name == "learning_rate")
+    default = next(
+        float(item.default or 0) for item in parameters(hyperparameters["recipe"]) if item.name == "learning_rate"
+    )
     ratio = rate / default
     better = default if ratio > 1 else float(f"{rate / 10:.1g}")
     compared = f"{float(f'{ratio:.3g}'):,g} times the recipe's" if ratio >= 1.5 else f"{rate:g}"
@@ -26,4 +28,6 @@ def diverged(
         if checkpoint_step
         else f"Start again with {better:g}, or change anything in a clone."
     )
-    return Failure("Diverged", f"The {what} became {value} at step {step}. {norm} learning rate is {compared}. {way_on}")
+    return Failure(
+        "Diverged", f"The {what} became {value} at step {step}. {norm} learning rate is {compared}. {way_on}"
+    )

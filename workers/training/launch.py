@@ -9,6 +9,7 @@ first, 128 + n for one that signal n killed.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -18,6 +19,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main(arguments: list[str]) -> int:
+    # A store shared by all attempts keeps the addresses of the processes that are gone, and a restart meets those:
+    # it fails or hangs (github.com/pytorch/pytorch/issues/135712).
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     try:
         run.main(arguments)
     except SignalException as stop:
@@ -25,8 +29,8 @@ def main(arguments: list[str]) -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = int(failure.exitcode)
-        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-        print(f"The process of rank {rank} ended {how}; so the run has failed.", file=sys.stderr, flush=True)
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        print(f"Rank {rank} {how}; its last lines are above.", file=sys.stderr, flush=True)
         return code if code >= 0 else 128 - code
     return 0
 

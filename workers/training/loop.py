@@ -116,7 +116,7 @@ class Training:
             with nullcontext() if last else self.parallel.no_sync():
                 with self._precision():
                     loss = self.recipe.loss(self.parallel, batch) / len(parts)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             total += float(loss.detach())
         return total
 

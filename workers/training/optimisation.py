@@ -47,7 +47,7 @@ class Order:
         self._items = torch.from_numpy(items)
         self._share = batch_size // world_size
         self.steps_per_epoch = len(items) // batch_size
-        self._sampler = DistributedSampler(
+        self._sampler: DistributedSampler[int] = DistributedSampler(
             range(len(items)),  # type: ignore[arg-type]
             num_replicas=world_size,
             rank=rank,

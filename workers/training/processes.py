@@ -51,10 +51,6 @@ class Processes:
             print(line, flush=True)
 
 
-def world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
     """Meets the other processes that torchrun started. SIGTERM sets `stop_wanted` from here on."""

@@ -32,7 +32,7 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear([features, *hidden][-1], classes))
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.layers((features - self.mean) / self.spread)  # type: ignore[no-any-return]
+        return self.layers((features - self.mean) / self.spread)
 
 
 def arguments(dataset: Dataset) -> dict[str, Any]:
