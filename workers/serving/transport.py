@@ -19,8 +19,8 @@ import httptools
 from workers.serving.app import Application
 from workers.serving.messages import Refusal, Request, Response
 
-# Longer than a gateway keeps an idle connection, so that it is never we who close under its next request.
-IDLE_SECONDS = 600.0
+# Longer than the hour for which Envoy keeps an idle connection, so that we never close under its next request.
+IDLE_SECONDS = 3900.0
 STUCK_SECONDS = 60.0
 # In a replica that drains, so that it ends within the 30 s that it is given.
 DRAINING_STUCK_SECONDS = 5.0
