@@ -35,6 +35,16 @@ def test_a_dataset_of_other_classes(bench):
     refused(bench, "ClassCount", "The dataset has 12 classes, but the model ends in 10.")
 
 
+def test_no_dataset_at_all(bench):
+    (bench.inputs / "data" / "dataset.json").unlink()
+    refused(bench, "NoDataset", "Choose the dataset that the model was trained on")
+
+
+def test_no_graph_at_all(bench):
+    (bench.inputs / "reference.onnx").unlink()
+    refused(bench, "NoReference", "has no ONNX graph to start from")
+
+
 def test_a_dataset_of_text(bench):
     bench.rewrite("data/dataset.json", lambda old: old | {"kind": "text"})
     refused(bench, "TextNotSupported", "The dataset holds text")

@@ -36,6 +36,12 @@ def test_train_and_test_folders_are_the_split(inspect_dataset, zipped, picture, 
     assert repeated == {"title": "Same images in both splits", "found": "6", "ok": False}
 
 
+def test_an_image_outside_of_the_split_folders_is_refused(inspect_dataset, zipped, picture):
+    files = {f"{part}/{name}": content for part in ("train", "test") for name, content in folder(picture, 3).items()}
+    ended = inspect_dataset(zipped(files | {"extra/1.png": picture()}))
+    assert '"extra/1.png" lies in no class folder' in ended.failure["message"]
+
+
 def test_a_class_named_test_beside_others_is_a_class(inspect_dataset, zipped, picture):
     files = {f"{name}/{n}.png": picture(n) for name in ("test", "production") for n in range(4)}
     assert inspect_dataset(zipped(files)).described["classes"] == ["production", "test"]

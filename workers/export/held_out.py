@@ -52,6 +52,12 @@ class HeldOut:
 
 def read(data: Path, signature: dict[str, Any]) -> HeldOut:
     """Raises Refused for a dataset that this model can't be judged by."""
+    if not (data / "dataset.json").is_file():
+        raise Refused(
+            "NoDataset",
+            "There is no dataset to compare the answers on, and without one there is no certificate. "
+            "Choose the dataset that the model was trained on, then export again.",
+        )
     described = json.loads((data / "dataset.json").read_text())
     if described["kind"] == "text":
         raise Refused(

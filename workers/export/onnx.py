@@ -53,6 +53,10 @@ def main(program: Program) -> None:
     signature = read_signature(program.inputs)
     data = held_out.read(Path(os.environ.get("WINDLASS_DATA") or program.inputs / "data"), signature)
     reference = program.inputs / "reference.onnx"
+    if not reference.is_file():
+        raise Refused(
+            "NoReference", "This model version has no ONNX graph to start from. Upload the model as ONNX, then export."
+        )
     module = rebuilt(program.inputs)
     stages.finish(held_out_items=data.items)
 

@@ -87,13 +87,13 @@ def _members(files: list[zipfile.ZipInfo]) -> list[Member]:
     depth = _split_depth(paths)
     members = []
     for row, (entry, parts) in enumerate(zip(images, paths, strict=True), 1):
-        split = None if depth is None or len(parts) <= depth + 1 else SPLIT_FOLDERS.get(parts[depth].lower())
-        if len(parts) < (2 if split is None else depth + 3 if depth is not None else 2):
+        if len(parts) < (2 if depth is None else depth + 3):
             raise Refused(
                 "NotADataset",
                 f'"{entry.filename}" lies in no class folder. Put each image into a folder named after its class, '
                 "such as cat/1.jpg.",
             )
+        split = None if depth is None else SPLIT_FOLDERS[parts[depth].lower()]
         members.append(Member(row, entry, parts[-2], split))
     return members
 
