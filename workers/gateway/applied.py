@@ -38,7 +38,7 @@ def applied(directory: Path, admin_socket: Path | None = None, *, timeout_second
     if not waiting:
         return Applied(versions)
     uptime_seconds, counts = refusals(admin_socket, timeout_seconds)
-    if uptime_seconds <= SETTLE_SECONDS:
+    if uptime_seconds < SETTLE_SECONDS:  # It has not read them all yet.
         return Applied(versions)
     counted = ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing"
     return Applied(versions, tuple(_error(name, age, counted) for name, age in waiting.items()))

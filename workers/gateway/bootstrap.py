@@ -31,10 +31,10 @@ def write_bootstrap(
 ) -> Path:
     """Make `directory` (mode 0700) ready for Envoy and return the path of its bootstrap file.
 
-    `listeners.json` follows the arguments. Routes, endpoints and clusters that are there are left alone, so that after a restart
-    Envoy serves at once what was last rendered; missing ones are written empty. `admin_socket`: a Unix socket, 0600,
-    in a directory of ours (default `directory/admin.sock`); it is only for reading what is applied. Past 95 % of
-    `heap_limit_bytes` new requests get 503. Raises ValueError for a socket path above 107 bytes.
+    `listeners.json` follows the arguments. Routes, endpoints and clusters that are there are left alone, so that
+    after a restart Envoy serves at once what was last rendered; missing ones are written empty. `admin_socket`: a Unix
+    socket, 0600, in a directory of ours (default `directory/admin.sock`); it is only for reading what is applied. Past
+    95 % of `heap_limit_bytes` new requests get 503. Raises ValueError for a socket path above 107 bytes.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = directory.resolve()
@@ -111,6 +111,7 @@ def envoy_command(bootstrap: Path, *, concurrency: int = 2, log_level: str = "wa
         *("--concurrency", str(concurrency)),
         *("--log-level", log_level),
         *("--drain-time-s", "5"),
+        *("--file-flush-interval-msec", "1000"),
         "--disable-hot-restart",
         "--reject-unknown-dynamic-fields",
     ]

@@ -57,9 +57,9 @@ class Backend:
 class Route:
     """One deployment, reached at `/{workspace}/{deployment}/v2/...`.
 
-    `version` grows whenever anything else here changes; `applied` gives it back once Envoy works by it. `mirror` gets a
-    copy of each request (marked `x-windlass-shadow: 1`), and its answers are thrown away. `timeout_seconds`: from the
-    request's last byte to the answer's last byte.
+    `version`, from 1 on, grows whenever anything else here changes; `applied` gives it back once Envoy works by it.
+    `mirror` gets a copy of each request (marked `x-windlass-shadow: 1`), and its answers are thrown away.
+    `timeout_seconds`: from the request's last byte to the answer's last byte.
     """
 
     workspace: str
@@ -72,6 +72,8 @@ class Route:
     def __post_init__(self) -> None:
         _check_name("workspace", self.workspace)
         _check_name("deployment", self.deployment)
+        if self.version < 1:
+            raise ValueError(f"{self.key} has the version {self.version}. Versions start at 1 and grow.")
         names = [backend.name for backend in self.all_backends]
         if len(names) != len(set(names)):
             raise ValueError(f"{self.key} has two backends of one name: {', '.join(sorted(names))}. Rename one.")

@@ -91,12 +91,13 @@ def _with_old_replicas(directory: Path, configuration: Configuration) -> tuple[b
 
 def _read_replicas(directory: Path) -> dict[str, list[Endpoint]]:
     found: dict[str, list[Endpoint]] = {}
-    for assignment in _resources(directory / ENDPOINTS):
-        for locality in assignment["endpoints"]:
-            for host in locality["lb_endpoints"]:
-                address = host["endpoint"]["address"]["socket_address"]
-                name = host["metadata"]["filter_metadata"]["envoy.lb"][SUBSET_KEY]
-                found.setdefault(name, []).append(Endpoint(address["address"], address["port_value"]))
+    try:
+        for host in _resources(directory / ENDPOINTS)[0]["endpoints"][0]["lb_endpoints"]:
+            address = host["endpoint"]["address"]["socket_address"]
+            name = host["metadata"]["filter_metadata"]["envoy.lb"][SUBSET_KEY]
+            found.setdefault(name, []).append(Endpoint(address["address"], address["port_value"]))
+    except (LookupError, TypeError, ValueError):
+        return {}
     return found
 
 
@@ -110,10 +111,8 @@ def _with_old_clusters(directory: Path, wanted: bytes) -> bytes:
 
 def _resources(path: Path) -> list[dict[str, Any]]:
     """What a file of ours lists; nothing if somebody spoilt it: Envoy refused that, and what we write repairs it."""
-    if version_on_disk(path) is None:
-        return []
     try:
-        return list(orjson.loads(path.read_bytes())["resources"])
+        return list(orjson.loads(path.read_bytes())["resources"]) if version_on_disk(path) else []
     except (orjson.JSONDecodeError, KeyError):
         return []
 

@@ -1,0 +1,101 @@
+"""How the gateway treats replicas: checks, ejection, limits. One cluster holds those of all deployments.
+
+Envoy takes an inotify instance for each file it watches and aborts when the system has no more (128 a user by
+default), so a file for each deployment's endpoints is out of the question. Here all replicas are in one cluster with
+one endpoints file; a replica's metadata says which backend it belongs to, and a route picks that subset. So replicas
+come and go without a change to anything else, and a thousand deployments take four watches.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workers.gateway.files import typed
+
+REPLICAS = "replicas"
+SUBSET_KEY = "backend"
+
+
+def replicas_cluster(endpoints: Path) -> dict[str, Any]:
+    """The cluster of all deployments. `endpoints`: the file where Envoy finds its replicas."""
+    source = {"path_config_source": {"path": str(endpoints)}, "resource_api_version": "V3"}
+    return {
+        "name": REPLICAS,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": source},
+        "lb_subset_config": {"fallback_policy": "NO_FALLBACK", "subset_selectors": [{"keys": [SUBSET_KEY]}]},
+        **cluster_settings(),
+    }
+
+
+def cluster_settings() -> dict[str, Any]:
+    """Everything but name, kind and endpoints."""
+    http = typed(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        # Replicas keep idle connections for 600 s: we close first, so that no request meets a closing connection.
+        common_http_protocol_options={"idle_timeout": "300s"},
+        explicit_http_config={"http_protocol_options": {}},
+    )
+    return {
+        "connect_timeout": "2s",
+        "lb_policy": "LEAST_REQUEST",
+        # A replica is listed only when it is ready: don't hold it, or a start of the gateway, back for a first check.
+        "wait_for_warm_on_init": False,
+        # A replica that left the list gets nothing more, though it would still pass its check.
+        "ignore_health_on_host_removal": True,
+        # If no replica of a backend seems healthy, the checks are as likely wrong: try rather than refuse.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
+        "circuit_breakers": {"thresholds": [_limits("DEFAULT"), _limits("HIGH")]},
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "0.5s",
+                "no_traffic_interval": "0.5s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {"host": "gateway", "path": "/v2/health/ready"},
+            }
+        ],
+        "outlier_detection": _outlier_detection(),
+        # A host that vanished without a word (no RST) is noticed within 11 s instead of at the request's timeout.
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 5, "keepalive_interval": 2, "keepalive_probes": 3}
+        },
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
+    }
+
+
+def _limits(priority: str) -> dict[str, Any]:
+    """Above what one gateway can hold: replicas and their queues are what limits.
+
+    With Envoy's default of 3 retries at a time, the death of one busy replica lost 1,195 of 33,700 requests.
+    """
+    most = 50_000
+    return {
+        "priority": priority,
+        "max_connections": most,
+        "max_pending_requests": most,
+        "max_requests": most,
+        "max_retries": most,
+    }
+
+
+def _outlier_detection() -> dict[str, Any]:
+    """One failure that is surely the replica's (it refused or broke a connection) puts it out until a check passes.
+
+    Its own 5xx answers are left to the health check: a request that makes it fail must not take it away from others.
+    """
+    return {
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 1,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_local_origin_success_rate": 0,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_consecutive_gateway_failure": 0,
+        "enforcing_success_rate": 0,
+        "interval": "0.5s",
+        "base_ejection_time": "2s",
+        "max_ejection_time": "10s",
+        "max_ejection_percent": 100,
+    }
