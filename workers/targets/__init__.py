@@ -1,6 +1,7 @@
 """Where workloads can run, by a place's target; and the rights that a workload's files need.
 
-Django is imported inside the functions: the shim and `carry` live in a package below this one and run without it.
+Everything is imported inside the functions: the shim and `carry` live in a package below this one, run without
+Django, and have to start fast.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from workers.targets.contract import Grants, InputGrant, OutputGrant, Target
-
 if TYPE_CHECKING:
     from apps.placements.models import Place, Placement
+    from workers.targets.contract import Grants, Target
 
 
 @cache
@@ -33,6 +33,7 @@ def grants_for(placement: Placement) -> Grants:
     from apps.core import ids
     from apps.registry import blobs, parts
     from apps.registry.models import Blob
+    from workers.targets.contract import Grants, InputGrant, OutputGrant
 
     workload = placement.wanted
     store = blobs.storage()
