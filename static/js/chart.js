@@ -58,7 +58,12 @@ class LineChart {
   }
 
   async load() {
-    const response = await fetch(this.root.dataset.chartUrl, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+    let response;
+    try {
+      response = await fetch(this.root.dataset.chartUrl, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+    } catch {
+      return;  // away: what is drawn stays, and is asked for again with the stream
+    }
     if (!response.ok) return this.say(`The figures could not be read (${response.status}). Reload the page to try again.`);
     this.show(await response.json());
   }
@@ -222,6 +227,7 @@ class LineChart {
   table() {
     const details = this.root.querySelector("[data-chart-table]");
     if (!details) return;
+    details.hidden = false;
     details.ontoggle = () => this.table();
     if (!details.open) return;
     const table = document.createElement("table");

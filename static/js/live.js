@@ -9,6 +9,7 @@ import { localise } from "./times.js";
 const BATCH_MS = 500;          // at most two fetches a second
 const PATIENCE_MS = 5000;      // without a stream for this long, the page says so
 const HIDDEN_MS = 20000;       // a tab nobody sees gives its connection back: browsers allow six a host
+const AGAIN_MS = 3000;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 
 let url, stream, beat, beatTimer, retryTimer, hiddenTimer, bannerTimer;
@@ -57,7 +58,8 @@ async function refresh(from, elements) {
   try {
     response = await fetch(from, { headers: { "X-Windlass-Live": "1" }, credentials: "same-origin", signal: AbortSignal.timeout(10000) });
   } catch {
-    return elements.forEach((element) => stale.add(element));  // the stream breaks as well then; tried again with it
+    // If the server is away, the stream breaks as well, and everything is fetched when it is back.
+    return void setTimeout(() => { if (!lost) { elements.forEach((element) => stale.add(element)); schedule(); } }, AGAIN_MS);
   }
   if (response.redirected && new URL(response.url).pathname !== new URL(from, location).pathname) return location.reload();  // signed out
   if (!response.ok) return;

@@ -46,7 +46,6 @@ export function startLog(root) {
 
   function append(lines) {
     if (!lines.length) return;
-    empty.hidden = true;
     list.append(...lines.map(draw));
     while (list.childElementCount > KEPT) list.firstElementChild.remove();
     if (!follow || follow.checked) return toEnd();
@@ -65,6 +64,7 @@ export function startLog(root) {
         next = page.next;
         ended = page.ended ?? ended;
         if (first) { previous = page.previous ?? null; earlier.hidden = !previous; }
+        empty.hidden = list.childElementCount + page.lines.length > 0;
         append(page.lines);
       }
     } catch {
@@ -95,5 +95,6 @@ export function startLog(root) {
   follow?.addEventListener("change", () => { if (follow.checked) toEnd(); });
   source?.addEventListener("change", restart);
   root.querySelector("[data-log-follow-switch]").hidden = ended;
+  if (source) root.querySelector("[data-log-source-label]").hidden = false;
   restart();
 }

@@ -227,7 +227,14 @@ def training_run() -> dict[str, object]:
     }
 
 
+class SignInForm(forms.Form):
+    login = forms.EmailField(label="Email")
+    password = forms.CharField(label="Password", widget=forms.PasswordInput)
+    remember = forms.BooleanField(label="Remember me", required=False)
+
+
 PAGES = {
+    "sign_in": ("", lambda: {"form": SignInForm(), "first_sign_in": True}),
     "components": ("Settings", components),
     "training_run": ("Training", training_run),
     "overview": (
