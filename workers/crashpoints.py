@@ -2,7 +2,7 @@
 
 `WINDLASS_CRASH_FILE` names a file that holds one crash point's name, and optionally a second line with how often
 to pass it first (0). Whoever reaches the point renames the file (so it fires once, whatever the number of
-processes) and dies by SIGKILL, taking the parent worker along when the third line says `parent`.
+processes) and dies by SIGKILL, after the process whose pid the third line names, if any (a worker's main process).
 `WINDLASS_CRASH_LOG` names a file to which each point passed is appended, to prove that all were walked.
 """
 
@@ -39,6 +39,6 @@ def _maybe_die(name: str, armed: str) -> None:
         os.rename(claimed, armed)
         return
     os.rename(claimed, f"{armed}.fired")
-    if whom == "parent":
-        os.kill(os.getppid(), signal.SIGKILL)
+    if whom:
+        os.kill(int(whom), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -16,12 +17,11 @@ RESOURCES = Resources(cpus=0.5, memory_bytes=2 * 1024**3)
 DEADLINE_SECONDS = 1800
 
 
-def _draft(row: Any, module: str, options: dict[str, Any], names: tuple[tuple[str, bool], ...]) -> Draft:
+def _draft(row: Any, module: str, options: dict[str, Any], *outcome: Output) -> Draft:
+    """`outcome`: the outputs besides the report, without their blobs."""
+
     def build(name: str) -> Workload:
-        outputs = [
-            Output(file, output_blob(row), shape="tree" if tree else "file", required=file != "report.json")
-            for file, tree in names
-        ]
+        outputs = [dataclasses.replace(output, blob=output_blob(row)) for output in outcome]
         outputs.append(Output("report.json", output_blob(row), required=False, always=True))
         return Workload(
             name=name,
@@ -42,7 +42,7 @@ def _kept(row: Any, outputs: dict[str, Blob]) -> dict[str, Any]:
 
 
 def dataset_draft(row: DatasetVersion, context: Context) -> Draft:
-    return _draft(row, "workers.inspection.dataset", row.options, (("prepared", True),))
+    return _draft(row, "workers.inspection.dataset", row.options, Output("prepared", "", shape="tree"))
 
 
 def dataset_finish(row: DatasetVersion, placement: Placement, outputs: dict[str, Blob]) -> Ending:
@@ -57,12 +57,14 @@ def dataset_finish(row: DatasetVersion, placement: Placement, outputs: dict[str,
 
 
 def model_draft(row: ModelVersion, context: Context) -> Draft:
-    return _draft(row, "workers.inspection.model", {}, (("signature.json", False),))
+    return _draft(row, "workers.inspection.model", {}, Output("signature.json", "", required=False))
 
 
 def model_finish(row: ModelVersion, placement: Placement, outputs: dict[str, Blob]) -> Ending:
     report = read_json(outputs.get("report.json"))
-    files = {"reference.onnx": row.upload, "signature.json": outputs.get("signature.json")}
+    signature = outputs.get("signature.json")
+    # Only a graph says what goes in and out; weights alone are kept as what they are.
+    files = {"reference.onnx" if signature else "model.safetensors": row.upload, "signature.json": signature}
 
     def also() -> None:
         ModelFile.objects.bulk_create(
@@ -70,7 +72,7 @@ def model_finish(row: ModelVersion, placement: Placement, outputs: dict[str, Blo
             ignore_conflicts=True,
         )
 
-    fields = {"report": report, "signature": read_json(outputs.get("signature.json"))}
+    fields = {"report": report, "signature": read_json(signature)}
     return Ending("ready", "Checked", str(report.get("message", "Checked.")), fields, also)
 
 

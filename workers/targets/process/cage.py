@@ -23,7 +23,18 @@ from workers.targets.process.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[3]
 INSIDE = Path("/workload")
-PROGRAMS = ("workers/__init__.py", "workers/training", "workers/export", "workers/serving", "workers/inspection")
+PROGRAMS = (
+    "workers/__init__.py",
+    "workers/training",
+    "workers/export",
+    "workers/serving",
+    "workers/inspection",
+    "apps/__init__.py",
+    "apps/exports/__init__.py",
+    "apps/exports/tolerances.py",
+    "apps/training/__init__.py",
+    "apps/training/hyperparameters.py",
+)
 READABLE = ("in", "live", "secrets")
 WRITABLE = ("out", "tmp", "metrics")
 INSTALL = "Install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap) and start Windlass again."
