@@ -168,7 +168,7 @@ def validate(hyperparameters: dict[str, Any], processes: int, training_items: in
 def _batch_problems(batch_size: int, accumulation: int, processes: int, training_items: int | None) -> list[Problem]:
     parts = processes * accumulation
     ceiling = None if training_items is None else training_items // parts * parts
-    if ceiling is not None and batch_size > ceiling:
+    if training_items is not None and (batch_size > training_items or not ceiling):
         fix = f"Use {ceiling} or less." if ceiling else f"Use at most {training_items} processes."
         return [
             Problem("BatchSize", "batch_size", f"{batch_size} is more than the {training_items} training items. {fix}")
@@ -206,10 +206,14 @@ def _wrong(item: Hyperparameter, value: object) -> str | None:
         example = 100 if item.default is None else item.default
         return f"{_shown(value)} is not {wanted}. Use one such as {_shown(example)}."
     if item.minimum is not None and value < item.minimum:
-        return f"{value} is too small. Use {item.minimum:g} or more."
+        return f"{value} is too small. Use {_bound(item, item.minimum)} or more."
     if item.maximum is not None and value > item.maximum:
-        return f"{value} is too large. Use {item.maximum:g} or less."
+        return f"{value} is too large. Use {_bound(item, item.maximum)} or less."
     return None
+
+
+def _bound(item: Hyperparameter, bound: float) -> str:
+    return str(int(bound)) if item.type == "integer" else f"{bound:g}"
 
 
 def _shown(value: object) -> str:

@@ -16,8 +16,10 @@ import sys
 import time
 import traceback
 
+from apps.training.hyperparameters import RECIPES, validate
+from workers.training.dataset import Dataset, read_dataset
 from workers.training.failure import FILE, Failure, write_failure
-from workers.training.settings import Settings, out_directory, read_settings
+from workers.training.settings import Settings, out_directory, read_settings, refuse
 
 STOPPED = 128 + signal.SIGTERM
 
@@ -28,7 +30,11 @@ def main() -> int:
         # torchrun starts a failed run again; this one failed for a reason that a restart does not change.
         return 1
     try:
-        return _train(read_settings(processes=int(os.environ.get("WORLD_SIZE", "1"))))
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        settings = read_settings(processes)
+        dataset = read_dataset(settings.data, RECIPES[settings.hyperparameters["recipe"]].dataset_kind)
+        refuse(validate(settings.hyperparameters, processes, len(dataset.train)))
+        return _train(settings, dataset)
     except Failure as failure:
         reason = failure
     except OSError as error:
@@ -40,7 +46,8 @@ def main() -> int:
         )
     except Exception as error:
         if _lost_process(error):
-            print("Another process of the run is gone; torchrun starts all of them again.", file=sys.stderr)
+            why = str(error).partition("\n")[0]
+            print(f"Another process of the run is gone; torchrun starts all of them again. ({why})", file=sys.stderr)
             return 1
         traceback.print_exc()
         if not _out_of_memory(error):
@@ -51,7 +58,7 @@ def main() -> int:
     return 1
 
 
-def _train(settings: Settings) -> int:
+def _train(settings: Settings, dataset: Dataset) -> int:
     began = time.monotonic()
     # Late: a run that can't start says so at once, without loading torch.
     import torch
@@ -62,8 +69,8 @@ def _train(settings: Settings) -> int:
 
     settings.out.mkdir(parents=True, exist_ok=True)
     with joined_processes() as processes:
-        training = Training(settings, processes)
-        processes.say(f"{processes.world_size} processes met after {time.monotonic() - began:.1f} s.")
+        training = Training(settings, dataset, processes)
+        processes.say(f"Ready after {time.monotonic() - began:.1f} s; processes: {processes.world_size}.")
         trained_from = time.monotonic()
         try:
             training.run()
@@ -74,14 +81,14 @@ def _train(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if processes.first:
         wrote_from = time.monotonic()
-        indexes = torch.from_numpy(training.dataset.held_out[:64])
-        examples, _ = training.recipe.batch(training.dataset, indexes, augment=False)
+        indexes = torch.from_numpy(dataset.held_out[:64])
+        examples, _ = training.recipe.batch(dataset, indexes, augment=False)
         write_outputs(
             settings.out,
             training.module.cpu().eval(),
             training.config,
-            training.recipe.signature(training.dataset),
-            training.figures | {"steps": training.total_steps, "training_items": len(training.dataset.train)},
+            training.recipe.signature(dataset),
+            training.figures | {"steps": training.total_steps, "training_items": len(dataset.train)},
             examples,
         )
         processes.say(f"Wrote the model and its reference graph in {time.monotonic() - wrote_from:.1f} s.")
@@ -91,11 +98,7 @@ def _train(settings: Settings) -> int:
 def _lost_process(error: Exception) -> bool:
     import torch.distributed
 
-    return (
-        isinstance(error, torch.distributed.DistBackendError)
-        or "onnection closed by peer" in str(error)
-        or ("onnection reset by peer" in str(error))
-    )
+    return isinstance(error, torch.distributed.DistBackendError) or "by peer" in str(error)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -12,10 +12,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+GRACE_SECONDS = 30.0
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +30,8 @@ def main(arguments: list[str]) -> int:
     try:
         run.main(arguments)
     except SignalException as stop:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _end_children()
         return 128 + int(stop.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
@@ -33,6 +40,28 @@ def main(arguments: list[str]) -> int:
         print(f"Rank {rank} {how}; its last lines are above.", file=sys.stderr, flush=True)
         return code if code >= 0 else 128 - code
     return 0
+
+
+def _end_children() -> None:
+    """torchrun forgets those that it is just starting when the signal comes, and all at a second signal."""
+    children = {int(pid) for thread in Path("/proc/self/task").glob("*/children") for pid in thread.read_text().split()}
+    deadline = time.monotonic() + GRACE_SECONDS
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+    while children:
+        if time.monotonic() > deadline:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.02)
+        children = {child for child in children if _lives(child)}
+
+
+def _lives(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apps.training.hyperparameters import RECIPES, validate
 from workers.training.checkpoints import Checkpoints
-from workers.training.dataset import read_dataset
+from workers.training.dataset import Dataset
 from workers.training.divergence import diverged
 from workers.training.metrics import Metrics
 from workers.training.optimisation import Order, learning_rate, make_optimiser, step_seed
 from workers.training.processes import Processes, data_parallel
 from workers.training.recipes import load_recipe
-from workers.training.settings import Settings, refuse
+from workers.training.settings import Settings
 
 EVALUATION_BATCH = 512
 
@@ -29,13 +28,12 @@ class Stopped(Exception):
 class Training:
     """One run on one process. `step` steps are done; `figures` are those of the last evaluation."""
 
-    def __init__(self, settings: Settings, processes: Processes) -> None:
+    def __init__(self, settings: Settings, dataset: Dataset, processes: Processes) -> None:
         self.processes = processes
         self.hyperparameters = settings.hyperparameters
         recipe_name = self.hyperparameters["recipe"]
         self.recipe = load_recipe(recipe_name)
-        self.dataset = read_dataset(settings.data, RECIPES[recipe_name].dataset_kind)
-        refuse(validate(self.hyperparameters, processes.world_size, len(self.dataset.train)))
+        self.dataset = dataset
         self.order = Order(
             self.dataset.train,
             self.hyperparameters["batch_size"],
