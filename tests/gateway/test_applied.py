@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import Gateway, backend, route
+from tests.gateway.harness import Gateway, backend, route
 from workers.gateway.admin import GatewayStopped
 from workers.gateway.applied import SETTLE_SECONDS, applied
 from workers.gateway.bootstrap import write_bootstrap
 from workers.gateway.files import ENDPOINTS, LISTENERS, ROUTES, replace_file
 from workers.gateway.model import Backend, Configuration
-from workers.gateway.render import render
+from workers.gateway.render import render, render_replicas
 from workers.gateway.write import write
 
 
@@ -58,8 +58,14 @@ def test_a_mirror_counts_too(gateway: Gateway) -> None:
     assert gateway.versions() == {"acme/digits": 1}
 
 
-@pytest.mark.parametrize("name", [ROUTES, ENDPOINTS, LISTENERS])
-@pytest.mark.parametrize("content", [b"{nonsense", b'{"resources":[{"@type":"x"}],"version_info":"%b"}' % (b"0" * 24)])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (ROUTES, b'{"resources":[{"@type":"x"}],"version_info":"%b"}' % (b"0" * 24)),
+        (ENDPOINTS, b"{nonsense"),
+        (LISTENERS, b'{"resources":[{"@type":"x"}],"version_info":"%b"}' % (b"0" * 24)),
+    ],
+)
 def test_a_bad_file_is_reported_and_changes_nothing(gateway: Gateway, name: str, content: bytes) -> None:
     one = gateway.upstream("one")
     gateway.write(route(backend("r1", one)))
@@ -82,10 +88,8 @@ def test_routes_wait_for_endpoints_that_envoy_does_not_take(gateway: Gateway, mo
     """A refused step holds back the steps after it, and the versions say so."""
     one, two = gateway.upstream("one"), gateway.upstream("two")
     gateway.write(route(backend("r1", one)))
-    from workers.gateway import write as module
-
-    real = module.render_replicas
-    monkeypatch.setattr(module, "render_replicas", lambda found: real(found).replace(b"socket_address", b"sock"))
+    spoilt = render_replicas({}).replace(b"lb_endpoints", b"nonsense")
+    monkeypatch.setattr("workers.gateway.write.render_replicas", lambda found: spoilt)
     assert not write(gateway.directory, Configuration((route(backend("r2", two), version=2),)), timeout_seconds=0.3)
     assert gateway.versions() == {"acme/digits": 1}
     assert gateway.replica() == "one"

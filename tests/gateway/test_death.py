@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway.conftest import Gateway, backend, route
+from tests.gateway.harness import Gateway, backend, route
 from tests.gateway.load import load
 
 PATH = "/acme/digits/v2/models/digits/infer"

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from tests.gateway.conftest import Gateway, backend, route
+from tests.gateway.harness import Gateway, backend, route
 
 
 def test_what_a_client_says_in_internal_headers_is_dropped(gateway: Gateway) -> None:
@@ -41,7 +41,7 @@ def test_an_access_log_is_one_json_line_a_request_without_the_query(directory: P
         gateway.get("/acme/digits/v2/models/x?key=secret")
         gateway.until(lambda: "models" in log.read_text())
         line = json.loads(log.read_text().splitlines()[-1])
-        assert (line["path"], line["status"]) == ("/acme/digits/v2/models/x", 200)
+        assert (line["deployment"], line["path"], line["status"]) == ("acme/digits", "/v2/models/x", 200)
         assert "secret" not in log.read_text()
     finally:
         gateway.close()

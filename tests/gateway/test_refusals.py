@@ -1,7 +1,11 @@
 from pathlib import Path
 
-from tests.gateway.conftest import Gateway, backend, route
+import pytest
+
+from tests.gateway.harness import Gateway, backend, route
+from workers.gateway.files import ENDPOINTS, replace_file
 from workers.gateway.model import Backend, Endpoint
+from workers.gateway.render import render_replicas
 
 
 def test_an_unknown_deployment_is_404_and_says_what_to_do(gateway: Gateway) -> None:
@@ -30,9 +34,6 @@ def test_a_deployment_whose_replicas_are_all_dead_is_503_and_says_so(gateway: Ga
 
 def test_a_list_that_runs_empty_before_the_routes_know_is_503_in_words(gateway: Gateway) -> None:
     """Only endpoints change here, as when `write` stops half-way."""
-    from workers.gateway.files import ENDPOINTS, replace_file
-    from workers.gateway.render import render_replicas
-
     gateway.write(route(backend("r1", gateway.upstream("one"))))
     replace_file(gateway.directory / ENDPOINTS, render_replicas({}))
     gateway.until(lambda: gateway.get("/acme/digits/v2").status_code == 503)
@@ -77,8 +78,6 @@ def test_an_address_that_two_deployments_claim_answers_for_neither(gateway: Gate
 
 
 def test_bad_values_are_refused_with_a_value_that_would_work() -> None:
-    import pytest
-
     for make, words in (
         (lambda: Endpoint("replica.example", 80), "10.0.0.7"),
         (lambda: Endpoint("127.0.0.1", 0), "1 to 65535"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import Gateway, backend, route
+from tests.gateway.harness import Gateway, backend, route
 from workers.gateway.applied import applied
 from workers.gateway.bootstrap import envoy_command, write_bootstrap
 from workers.gateway.model import Route
@@ -76,11 +76,11 @@ def test_envoy_bin_replaces_the_one_in_the_package(monkeypatch: pytest.MonkeyPat
 WRITER = """
 import sys
 from pathlib import Path
-from workers.gateway.model import *
+from workers.gateway.model import Backend, Configuration, Endpoint, Route
 from workers.gateway.write import write
 port, version = int(sys.argv[2]), int(sys.argv[3])
 backend = Backend(f"r{version}", 100, (Endpoint("127.0.0.1", port),))
-write(Path(sys.argv[1]), Configuration((Route("acme", "digits", version, (backend,), mirror=None),)))
+write(Path(sys.argv[1]), Configuration((Route("acme", "digits", version, (backend,)),)))
 """
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import httpx
 
-from tests.gateway.conftest import Gateway, backend, route
+from tests.gateway.harness import Gateway, backend, route
 from tests.gateway.load import load
 
 PATH = "/acme/digits/v2/models/digits/infer"

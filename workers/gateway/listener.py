@@ -143,7 +143,9 @@ def _access_log(path: Path) -> dict[str, Any]:
     line = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
-        "path": "%PATH(NQ:ORIG)%",
+        "deployment": f"%METADATA(ROUTE:{METADATA}:deployment)%",
+        # As the replica sees it, and without the query: that may hold what nobody wants in a log.
+        "path": "%PATH(NQ:PATH)%",
         "status": "%RESPONSE_CODE%",
         "flags": "%RESPONSE_FLAGS%",
         "duration_ms": "%DURATION%",
