@@ -28,7 +28,7 @@ def needs_a_cage(caged):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/shadow", str(cage.ROOT / "manage.py"), str(cage.ROOT / "apps"), "/root/.bashrc", "/proc/1/root/etc/shadow"],
+    ["/etc/shadow", str(cage.ROOT / "manage.py"), str(cage.ROOT / "apps" / "core"), "/root/.bashrc", "/proc/1/root/etc/shadow"],
 )
 def test_no_file_of_the_host(host, path):
     host.run(f"import os\n{TRY}\nattempt(lambda: os.stat({path!r}))")
@@ -128,6 +128,30 @@ def test_uploaded_scripts_are_refused_without_one(uncaged, host):
     assert refused.value.reason == "NoCage"
     assert host.seen("job").state == "gone"
     assert not cage.caged()
+
+
+def test_the_socket_of_a_service_is_no_way_to_the_host(host):
+    script = f"""
+import ctypes, os, socket, time
+{TRY}
+libc = ctypes.CDLL(None, use_errno=True)
+listener = socket.socket(fileno=int(os.environ["WINDLASS_LISTEN_FD"]))
+port = int(os.environ["PORT"])
+print("reset", libc.connect(listener.fileno(), bytes(16), 16))
+listener.shutdown(socket.SHUT_RDWR)
+attempt(lambda: listener.connect(("127.0.0.1", port)))
+attempt(lambda: listener.sendto(b"hello", socket.MSG_FASTOPEN, ("127.0.0.1", port)))
+attempt(lambda: listener.sendmsg([b"hello"], [], socket.MSG_FASTOPEN, ("127.0.0.1", port)))
+attempt(lambda: listener.bind(("127.0.0.1", 0)))
+print("all tried", flush=True)
+time.sleep(600)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host.apply(host.service(script=script, probe=None, env={"PORT": str(server.getsockname()[1])}))
+        log = host.said("service", "all tried")
+    assert "DONE" not in log
+    assert "reset -1" in log
+    assert log.count("refused 1\n") == 4
 
 
 def test_a_shim_that_dies_takes_the_cage_along(host):

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from workers.targets.process.files import STREAM_BYTES
+from workers.targets.process.limits import free_beginning
 
 
 def test_lines_carry_their_time(kept, host):
@@ -53,6 +54,23 @@ print("still here")
     assert highest < 60 * 1024**2
     assert 0.9 * STREAM_BYTES < seen.log_bytes["0"] <= STREAM_BYTES
     assert host.log().splitlines()[-1].endswith("this log has reached 32 MiB; what follows is not kept.")
+
+
+def test_a_service_keeps_the_last_part_of_its_streams(host):
+    """Offsets go on counting what was given back, so that a reader never sees a byte twice or out of place."""
+    host.run("pass")
+    path = host.path("job", "logs/0.log")
+    path.write_bytes(b"x" * 6 * 1024**2 + b"last line")
+    full = path.stat().st_blocks
+    free_beginning(path, 1024**2)
+    size = 6 * 1024**2 + 9
+    assert path.stat().st_size == size
+    assert path.stat().st_blocks < full / 3
+    chunk = host.target.logs(None, "job", "0", 0, 10 * 1024**2)
+    assert 1024**2 <= len(chunk.data) < 2 * 1024**2 + 9
+    assert (chunk.offset, chunk.next_offset) == (size - len(chunk.data), size)
+    assert chunk.data.endswith(b"last line")
+    assert set(chunk.data[:-9]) == {ord("x")}
 
 
 def test_metrics_are_a_stream(kept, host):

@@ -59,6 +59,7 @@ def test_a_stop_reaches_a_workload_whose_shim_died(host):
     host.wait("service", lambda seen: seen.state == "ready")
     kill_shim(host, "service")
     host.target.stop(None, "service", 0.5)
+    assert "ready" not in host.path("service", "logs/0.log").read_text()
     assert host.ended("service").exit.reason == "killed"
     assert not host.processes("service")
 

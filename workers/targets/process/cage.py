@@ -16,10 +16,12 @@ import os
 import resource
 import signal
 import sys
+import time
 import zlib
 from pathlib import Path
 
 from workers.targets.process.processes import die_with_parent
+from workers.targets.process.syscalls import no_way_out
 
 ROOT = Path(__file__).resolve().parents[3]
 INSIDE = Path("/workload")
@@ -57,9 +59,18 @@ def interpreter_folders() -> list[Path]:
 
 
 def enter(
-    cage: str, directory: Path, argv: list[str], environment: dict[str, str], memory_bytes: int, gpus: int = 0
+    cage: str,
+    directory: Path,
+    argv: list[str],
+    environment: dict[str, str],
+    memory_bytes: int,
+    gpus: int = 0,
+    may_connect: bool = True,
 ) -> None:
-    """Become the caged program. `cage`: bubblewrap's path. Called in a new process; returns never, raises OSError."""
+    """Become the caged program. `cage`: bubblewrap's path. Called in a new process; returns never, raises OSError.
+
+    `may_connect`: only programs that hold no socket of the host's network may (see syscalls.py).
+    """
     shim = os.getppid()
     own_user = user_id(directory.name)
     shown = [(ROOT / program, ROOT / program, False) for program in PROGRAMS if (ROOT / program).exists()]
@@ -76,7 +87,10 @@ def enter(
     binds = [
         word for source, place, writable in shown for word in ("--bind" if writable else "--ro-bind", source, place)
     ]
-    command = [cage, *_walls(memory_bytes, gpus), *map(str, binds), "--chdir", str(INSIDE), "--", *argv]
+    command = [cage, *_walls(memory_bytes, gpus), *map(str, binds), "--chdir", str(INSIDE)]
+    if not may_connect and (calls := no_way_out()) is not None:
+        command += ["--seccomp", str(calls)]
+    command += ["--", *argv]
     os.execve(cage, command, environment)  # noqa: S606 - no shell is the point
 
 
@@ -161,19 +175,19 @@ def limit_resources(disk_bytes: int, own_user: int | None) -> None:
 
 
 def caged() -> bool:
-    """Whether bubblewrap works here. Tried once a process: a machine may have it and forbid it."""
+    """Whether bubblewrap works here. Tried, since a machine may have it and forbid it; remembered for minutes."""
     return bool(executable())
 
 
 def executable() -> str:
     """bubblewrap's path where it works, else ""."""
     found = _installed()
-    return "" if _why_not(found) else found
+    return "" if _why_not(found, _period()) else found
 
 
 def describe() -> str:
     """A sentence for people: how user code is kept apart on this host."""
-    why_not = _why_not(_installed())
+    why_not = _why_not(_installed(), _period())
     if why_not:
         return f"Programs are not kept apart on this host: {why_not} Uploaded scripts are refused. {INSTALL}"
     user = "under a user id of its own" if os.geteuid() == 0 else "under this account's user id"
@@ -186,8 +200,13 @@ def _installed() -> str:
     return shutil.which("bwrap") or ""
 
 
-@functools.lru_cache
-def _why_not(cage: str) -> str:
+def _period() -> int:
+    """Changes every ten minutes, so that neither answer is believed for ever."""
+    return int(time.monotonic() // 600)
+
+
+@functools.lru_cache(maxsize=4)
+def _why_not(cage: str, period: int) -> str:
     if not cage:
         return "bubblewrap is not installed."
     import subprocess

@@ -43,7 +43,7 @@ class Copy:
             spec.workload.deadline_seconds,
         )
         self.group = ControlGroup.make(f"windlass-{self._mark}-{ordinal}", self._limits.memory_bytes)
-        self.log = Log(files.stream(str(ordinal)))
+        self.log = Log(files.stream(str(ordinal)), spec.stream_bytes)
         self.pid = 0
         self.cause: Cause = ""
         self.started_at = 0.0
@@ -201,7 +201,15 @@ class Copy:
         cage.limit_resources(self._limits.disk_bytes, user)
         if self.spec.cage:
             resources = workload.resources
-            cage.enter(self.spec.cage, path, argv, surroundings, resources.memory_bytes, resources.gpus)
+            cage.enter(
+                self.spec.cage,
+                path,
+                argv,
+                surroundings,
+                resources.memory_bytes,
+                resources.gpus,
+                may_connect=listener is None,
+            )
         processes.die_with_parent(shim)
         os.chdir(path)
         os.execvpe(argv[0], argv, surroundings)  # noqa: S606 - no shell is the point

@@ -49,6 +49,11 @@ class Spec:
     address: str
     cage: str
 
+    @property
+    def stream_bytes(self) -> int | None:
+        """A job's log and metrics stop at a cap; a service's go on, and only their last part stays on the disk."""
+        return STREAM_BYTES if self.workload.kind == "job" else None
+
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "workload": self.workload.to_json()}
 
@@ -110,12 +115,12 @@ def _read(path: Path) -> Any:
         raise Damaged(f"{path} is damaged: {error}") from error
 
 
-def open_untrusted(path: str | Path, folder: int | None = None) -> int:
-    """Open for reading what a program wrote: a plain file with one name. `folder`: a descriptor `path` is relative to.
+def open_untrusted(path: str | Path, folder: int | None = None, flags: int = os.O_RDONLY) -> int:
+    """Open what a program wrote: a plain file with one name. `folder`: a descriptor that `path` is relative to.
 
     A link would make us, who may read more than the program, read for it. Raises OSError, ELOOP for a link.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     seen = os.fstat(descriptor)
     if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1:
         return descriptor
@@ -202,7 +207,7 @@ class WorkloadFiles:
             raise
         try:
             os.write(descriptor, b"w")
-        except BlockingIOError:
+        except (BlockingIOError, BrokenPipeError):
             return
         finally:
             os.close(descriptor)
@@ -240,12 +245,13 @@ class WorkloadFiles:
             raise ValueError(f"There is no stream {name!r}. Streams are called '0', '1', ... or 'metrics-0', ...")
         return self.path / "metrics" / f"{ordinal}.jsonl" if kind else self.path / "logs" / f"{ordinal}.log"
 
-    def stream_bytes(self) -> dict[str, int]:
-        """How many bytes of each stream can be read: a metrics file, which the program writes, is cut at the cap."""
+    def stream_bytes(self, cap_bytes: int | None) -> dict[str, int]:
+        """How long each stream is: a metrics file, which the program writes, is cut at the cap."""
         sizes = {}
         for folder, suffix, prefix in (("logs", ".log", ""), ("metrics", ".jsonl", "metrics-")):
             for entry in os.scandir(self.path / folder):
                 stem = entry.name.removesuffix(suffix)
                 if stem.isdecimal() and entry.is_file(follow_symlinks=False):
-                    sizes[prefix + stem] = min(entry.stat(follow_symlinks=False).st_size, STREAM_BYTES)
+                    size = entry.stat(follow_symlinks=False).st_size
+                    sizes[prefix + stem] = size if cap_bytes is None else min(size, cap_bytes)
         return sizes

@@ -6,11 +6,16 @@ memory of its processes instead (`processes.memory_bytes`).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
 
+from workers.targets.process.files import open_untrusted
+
 PROCESSES = 4096
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ControlGroup:
@@ -19,6 +24,7 @@ class ControlGroup:
     def __init__(self, folders: list[Path], memory_bytes: int) -> None:
         self.folders = folders
         self.limits_memory = bool(folders) and memory_bytes > 0
+        self._kills_before = self._kills()  # of a group that could not be removed in time
 
     @classmethod
     def make(cls, name: str, memory_bytes: int) -> ControlGroup:
@@ -37,15 +43,19 @@ class ControlGroup:
             (folder / "cgroup.procs").write_text("0")
 
     def ran_out_of_memory(self) -> bool:
+        return self._kills() > self._kills_before
+
+    def _kills(self) -> int:
+        """How many processes the kernel killed here for want of memory."""
+        kills = 0
         for folder in self.folders:
             for name in ("memory.oom_control", "memory.events"):
                 try:
                     lines = (folder / name).read_text().splitlines()
                 except OSError:
                     continue
-                if any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines):
-                    return True
-        return False
+                kills += sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+        return kills
 
     def pids(self) -> list[int]:
         return members(self.folders)
@@ -119,6 +129,24 @@ def disk_bytes(*folders: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def free_beginning(path: Path, keep_bytes: int) -> None:
+    """Give back the disk of all but the last bytes of a file that grows for ever; offsets into it stay what they are.
+
+    Where the file system can't do that, nothing happens and the limit on disk decides.
+    """
+    try:
+        descriptor = open_untrusted(path, flags=os.O_RDWR)
+    except OSError:
+        return
+    try:
+        length = (os.fstat(descriptor).st_size - keep_bytes) // 1024**2 * 1024**2
+        if length > 0:
+            flags = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+            _libc.fallocate(descriptor, flags, ctypes.c_long(0), ctypes.c_long(length))
+    finally:
+        os.close(descriptor)
 
 
 def gibibytes(size_bytes: float) -> str:

@@ -20,12 +20,12 @@ from typing import Any
 from apps.placements.observation import Exit, Observed, State, Stored
 from workers.crashpoints import point
 from workers.targets.process import limits, processes
-from workers.targets.process.files import Damaged, Phase, Spec, Status, Stop, WorkloadFiles, now
+from workers.targets.process.files import STREAM_BYTES, Damaged, Phase, Spec, Status, Stop, WorkloadFiles, now
 from workers.targets.process.jobs import Job
 from workers.targets.process.loop import Loop
 from workers.targets.process.services import Service
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS, SERVICE_LOOK_SECONDS = 1.0, 5.0
 MESSAGES = {"fetching": "Its inputs are fetched.", "storing": "What it left is stored.", "paused": "Stopped for now."}
 Carried = Callable[[dict[str, dict[str, object]] | None, str, str], None]
 
@@ -53,15 +53,19 @@ class Shim:
         self._wake = os.open(self.files.path / "wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.loop.watch(self._wake, self._look)
         self._clear_leftovers()
-        self._begin()
         self._look()
+        self._begin()
         self._watch_files()
         self._watch_disk()
         self.loop.run_until(lambda: self._finished and self._written)
 
     def _begin(self) -> None:
+        if self._finished:
+            return
         if self.spec.workload.kind == "job" and self._before and self._before.phase in ("running", "storing"):
             self._job.resume(self._before)
+        elif self._stop:
+            self._stopped_early()
         elif "fetched" in self._times or not self.spec.workload.inputs:
             self._program.begin()
         else:
@@ -139,14 +143,15 @@ class Shim:
         if self._finished:
             return
         groups = [str(folder) for copy in self._program.copies for folder in copy.group.folders]
+        ranks = self._program.ranks
         observed = Observed(
             state=self._state(),
             generation=self.spec.generation,
-            ranks=self._program.ranks,
+            ranks=ranks,
             outputs=self._outputs,
             exit=self.exit,
             times=self._times,
-            message=MESSAGES.get(self._phase, ""),
+            message=MESSAGES.get(self._phase) or next((rank.message for rank in ranks if rank.message), ""),
         )
         self._status = Status(self._phase, observed, self.service.ports, groups)
         self._write()
@@ -229,11 +234,15 @@ class Shim:
 
     def _watch_files(self) -> None:
         self._look()
-        streams = self.files.stream_bytes()
+        streams = self.files.stream_bytes(self.spec.stream_bytes)
         if streams != self._streams:
             self._streams = streams
             self.files.touch_status()
-        self.loop.after(LOOK_SECONDS, self._watch_files)
+        if self.spec.stream_bytes is None:
+            for name, size in streams.items():
+                if size > STREAM_BYTES + 4 * 1024**2:
+                    limits.free_beginning(self.files.stream(name), STREAM_BYTES)
+        self.loop.after(LOOK_SECONDS if self.spec.workload.kind == "job" else SERVICE_LOOK_SECONDS, self._watch_files)
 
     def _watch_disk(self) -> None:
         began = time.monotonic()

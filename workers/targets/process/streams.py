@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-
-from workers.targets.process.files import STREAM_BYTES
 
 LINE_BYTES = 16 * 1024
 _ENDS = re.compile(rb"\r\n|\n|\r")
@@ -16,12 +15,12 @@ _ENDS = re.compile(rb"\r\n|\n|\r")
 class Log:
     """Appends `2026-11-25T01:02:03.123456Z <text>` lines; beyond the cap it says so once and drops the rest."""
 
-    def __init__(self, path: Path, cap_bytes: int = STREAM_BYTES) -> None:
+    def __init__(self, path: Path, cap_bytes: int | None) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._descriptor).st_size
         self._cap_bytes = cap_bytes
-        self._closing = f"windlass: this log has reached {cap_bytes // 1024**2} MiB; what follows is not kept."
-        self._closed = self._size >= cap_bytes - 2 * LINE_BYTES
+        self._closing = f"windlass: this log has reached {(cap_bytes or 0) // 1024**2} MiB; what follows is not kept."
+        self._closed = cap_bytes is not None and self._size >= cap_bytes - 2 * LINE_BYTES
         self._partial = b""
 
     def feed(self, data: bytes) -> None:
@@ -55,7 +54,7 @@ class Log:
             return
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ ").encode()
         kept: list[bytes] = []
-        room = self._cap_bytes - 2 * LINE_BYTES - self._size
+        room = sys.maxsize if self._cap_bytes is None else self._cap_bytes - 2 * LINE_BYTES - self._size
         for piece in pieces:
             room -= len(stamp) + len(piece) + 1
             if room < 0:
@@ -68,7 +67,7 @@ class Log:
         try:
             os.write(self._descriptor, content)
         except OSError:
-            self._closed = True  # the disk is full: the program goes on, its exit will say so
+            return  # the disk is full: the program goes on without a log
 
 
 def tail(path: Path, limit: int = 64 * 1024) -> list[str]:

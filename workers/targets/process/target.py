@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -35,13 +36,12 @@ from apps.placements.observation import Observed
 from apps.placements.workload import Resources, Workload
 from workers.crashpoints import point
 from workers.targets.contract import Capacity, Chunk, Conflict, Grants, Owned, Refused, Unavailable
-from workers.targets.process import cage, limits, processes
+from workers.targets.process import cage, limits
+from workers.targets.process.clearing import await_end, has_ended, kill_leftovers, kill_shim, remove_tree
 from workers.targets.process.files import (
     FOLDERS,
-    STREAM_BYTES,
     Damaged,
     Spec,
-    Status,
     Stop,
     WorkloadFiles,
     open_untrusted,
@@ -51,7 +51,7 @@ from workers.targets.process.files import (
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 TOMBSTONE_SECONDS = 7 * 24 * 3600.0
 SHIM = ("-S", "-E", "-m", "workers.targets.process.shim")
-LOCK_SECONDS, START_SECONDS, END_SECONDS = 8.0, 5.0, 6.0
+LOCK_SECONDS, START_SECONDS, END_SECONDS, REVIVE_SECONDS = 4.0, 5.0, 4.0, 4.0
 
 
 class ProcessTarget:
@@ -98,8 +98,10 @@ class ProcessTarget:
                 self._make(files, spec, secrets, grants)
             else:
                 self._change(files, spec, before)
+                if not files.shim_pid() and not has_ended(files):
+                    _write_grants(files.path, grants)  # those that it had may have expired
             point("process.apply.sent")
-            if not _ended(files):
+            if not has_ended(files):
                 self._start(files)
             point("process.apply.answered")
 
@@ -123,8 +125,9 @@ class ProcessTarget:
             else:
                 observed = Observed("unknown", spec.generation, message="Its watcher died; another one takes over.")
                 orphaned.append(name)
-            seen[name] = dataclasses.replace(observed, log_bytes=files.stream_bytes())
-        self._revive(orphaned)
+            seen[name] = dataclasses.replace(observed, log_bytes=files.stream_bytes(spec.stream_bytes))
+        for name, problem in self._revive(orphaned, REVIVE_SECONDS).items():
+            seen[name] = dataclasses.replace(seen[name], message=problem)
         return seen
 
     def recover(self) -> list[str]:
@@ -132,15 +135,17 @@ class ProcessTarget:
 
         Called when the host's worker starts. Returns the names of those that had none.
         """
-        names = [name for name in self._names() if not self._files(name).shim_pid() and not _ended(self._files(name))]
-        self._revive(names)
+        names = [
+            name for name in self._names() if not self._files(name).shim_pid() and not has_ended(self._files(name))
+        ]
+        self._revive(names, None)
         return names
 
     def stop(self, place: Any, name: str, grace_seconds: float) -> None:
         files = self._files(name)
         with self._locked():
             point("process.stop.before")
-            if not files.path.is_dir() or _ended(files):
+            if not files.path.is_dir() or has_ended(files):
                 return
             files.request_stop(Stop(grace_seconds))
             point("process.stop.sent")
@@ -158,22 +163,34 @@ class ProcessTarget:
                 files.request_stop(Stop(0.0, discard=True))
         point("process.delete.sent")
         if files.path.is_dir():
-            _await_end([files], END_SECONDS)
+            await_end([files], END_SECONDS)
+            if files.shim_pid():
+                kill_shim(files)
             with self._locked():
                 if files.shim_pid():
                     raise Unavailable(f"{name} does not end; it is tried again.")
-                _kill_leftovers(files)
+                kill_leftovers(files)
                 with contextlib.suppress(FileNotFoundError):  # another delete was faster
                     os.rename(files.path, self.directory / "trash" / f"{name}.{uuid.uuid4().hex}")
         self._sweep()
         point("process.delete.answered")
 
     def logs(self, place: Any, name: str, stream: str, offset: int, limit: int) -> Chunk:
-        """Raises FileNotFoundError for a workload or stream that isn't there."""
-        with os.fdopen(open_untrusted(self._files(name).stream(stream)), "rb") as file:
-            file.seek(offset)
-            data = file.read(max(0, min(limit, STREAM_BYTES - offset)))
-        return Chunk(data, offset, offset + len(data))
+        """The answer may begin later than asked: of a service's streams only the last part is kept.
+
+        Raises FileNotFoundError for a workload or stream that isn't there.
+        """
+        descriptor = open_untrusted(self._files(name).stream(stream))
+        try:
+            start = os.lseek(descriptor, offset, os.SEEK_DATA)  # past what a long-lived stream no longer keeps
+            data = os.pread(descriptor, limit, start)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return Chunk(b"", offset, offset)  # at the end
+        finally:
+            os.close(descriptor)
+        return Chunk(data, start, start + len(data))
 
     def publish(self, place: Any, name: str, file: str, content: bytes) -> None:
         """Nothing happens where the workload is gone meanwhile."""
@@ -183,7 +200,7 @@ class ProcessTarget:
             write_whole(self._files(name).path / "live" / file, content, 0o644)
 
     def list_owned(self, place: Any) -> Iterable[Owned]:
-        return [Owned(name, _ended(self._files(name))) for name in self._names()]
+        return [Owned(name, has_ended(self._files(name))) for name in self._names()]
 
     def _files(self, name: str) -> WorkloadFiles:
         if not NAME.match(name):
@@ -219,11 +236,7 @@ class ProcessTarget:
         os.mkfifo(draft / "wake", 0o600)
         for name in spec.workload.secrets:
             write_whole(draft / "secrets" / name, secrets[name], 0o400)
-        content = {
-            "inputs": {name: _grant(grant) for name, grant in grants.inputs.items()},
-            "outputs": {name: _grant(grant) for name, grant in grants.outputs.items()},
-        }
-        write_whole(draft / "grants.json", json.dumps(content).encode())
+        _write_grants(draft, grants)
         cage.write_identity(draft)
         if spec.cage:
             cage.give_away(draft)
@@ -261,9 +274,9 @@ class ProcessTarget:
                 )
             os.close(ready)
             ready = -1
-            process.wait(START_SECONDS)
             answered, _, _ = select.select([taken], [], [], START_SECONDS)
-            if not (answered and os.read(taken, 1)) and not files.shim_pid() and not _ended(files):
+            process.wait(1)  # it forked; only its child goes on
+            if not (answered and os.read(taken, 1)) and not files.shim_pid() and not has_ended(files):
                 said = (files.path / "shim.log").read_text(errors="replace")[-500:].strip()
                 raise Unavailable(f"The watcher of {files.name} did not start: {said or 'it said nothing'}")
         except subprocess.TimeoutExpired as error:
@@ -273,12 +286,21 @@ class ProcessTarget:
             if ready >= 0:
                 os.close(ready)
 
-    def _revive(self, names: list[str]) -> None:
+    def _revive(self, names: list[str], timeout_seconds: float | None) -> dict[str, str]:
+        """Start what has no shim; what the time is too short for comes later. Returns problems by name."""
+        problems = {}
+        began = time.monotonic()
         for name in names:
-            with self._locked():
-                files = self._files(name)
-                if files.path.is_dir() and not self._buried(name) and not _ended(files):
-                    self._start(files)
+            if timeout_seconds is not None and time.monotonic() - began > timeout_seconds:
+                break
+            files = self._files(name)
+            try:
+                with self._locked():
+                    if files.path.is_dir() and not self._buried(name) and not has_ended(files):
+                        self._start(files)
+            except (Unavailable, OSError) as error:  # the others must not wait for this one
+                problems[name] = str(error)
+        return problems
 
     def _sweep(self) -> None:
         """Remove what was thrown away, drafts of dead workers, and tombstones that nobody can need any more."""
@@ -331,12 +353,14 @@ def stop_all(directory: Path, grace_seconds: float, storing_seconds: float = 60.
     `apply`. Returns the names of those that did not end in time and were killed.
     """
     target = ProcessTarget(directory)
-    living = [files for name in target._names() if (files := target._files(name)).shim_pid() and not _ended(files)]
+    unfinished = [files for name in target._names() if not has_ended(files := target._files(name))]
+    living = [files for files in unfinished if files.shim_pid()]
     for files in living:
         files.request_stop(Stop(grace_seconds, resume=True))
-    _await_end(living, grace_seconds + storing_seconds)
+    await_end(living, grace_seconds + storing_seconds)
     late = [files for files in living if files.shim_pid()]
-    threads = [threading.Thread(target=_kill_shim, args=(files,)) for files in late]
+    orphaned = [files for files in unfinished if files not in living]
+    threads = [threading.Thread(target=kill_shim, args=(files,)) for files in (*late, *orphaned)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -344,53 +368,12 @@ def stop_all(directory: Path, grace_seconds: float, storing_seconds: float = 60.
     return [files.name for files in late]
 
 
-def remove_tree(path: Path) -> None:
-    """Remove whatever a program left: folders that it made unreadable or read-only are opened first."""
-
-    def open_up(function: Any, failed: str, problem: Any) -> None:
-        for folder in (os.path.dirname(failed), failed):
-            if os.path.isdir(folder) and not os.path.islink(folder):
-                os.chmod(folder, 0o700)
-        if function in (os.unlink, os.rmdir):
-            function(failed)
-        else:
-            shutil.rmtree(failed)
-
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path, onerror=open_up)
-
-
-def _ended(files: WorkloadFiles) -> bool:
-    try:
-        status: Status | None = files.read_status()
-    except Damaged:
-        return False
-    return bool(status and status.final)
-
-
-def _await_end(all_files: list[WorkloadFiles], timeout_seconds: float) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while any(files.shim_pid() for files in all_files) and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def _kill_shim(files: WorkloadFiles) -> None:
-    if (pid := files.shim_pid()) > 0:
-        processes.kill([pid])
-        _await_end([files], 1.0)
-    _kill_leftovers(files)
-
-
-def _kill_leftovers(files: WorkloadFiles) -> None:
-    """What a killed shim left running, found by its mark and its control groups."""
-    mark = processes.mark_of(files.path)
-    try:
-        status = files.read_status()
-    except Damaged:
-        status = None
-    groups = [Path(group) for group in status.groups] if status else []
-    processes.kill_until_none(lambda: sorted({*processes.marked(mark), *limits.members(groups)}))
-    limits.ControlGroup(groups, 0).remove()
+def _write_grants(directory: Path, grants: Grants) -> None:
+    content = {
+        "inputs": {name: _grant(grant) for name, grant in grants.inputs.items()},
+        "outputs": {name: _grant(grant) for name, grant in grants.outputs.items()},
+    }
+    write_whole(directory / "grants.json", json.dumps(content).encode())
 
 
 def _grant(grant: Any) -> dict[str, Any]:
