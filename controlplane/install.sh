@@ -86,7 +86,7 @@ else
 fi
 say "[3/3] The packages of requirements.lock, with pip"
 log=.venv/install.log
-.venv/bin/python -m pip install --progress-bar off --disable-pip-version-check --no-input \
+.venv/bin/python -m pip install --progress-bar off --disable-pip-version-check --no-input --no-compile \
     -r requirements.lock >"$log" 2>&1 &
 pip=$!
 trap 'kill $pip 2>/dev/null || true' EXIT
@@ -97,4 +97,8 @@ if ! wait "$pip"; then
     say "If this machine cannot reach the package index, give pip another one, for example in PIP_INDEX_URL." >&2
     exit 1
 fi
+trap - EXIT
+say "      compiling them"
+# on every core, which pip would do on one; some packages carry files for other Pythons, so its result does not matter
+.venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 cp requirements.lock .venv/installed.lock

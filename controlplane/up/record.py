@@ -100,11 +100,12 @@ def wait_until_running(var: Path, seconds: float = 120.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            phase = json.loads((var / "run.json").read_text())["phase"]
+            holder = json.loads((var / "up.lock").read_text())["pid"]
+            run = json.loads((var / "run.json").read_text())
+            if run["pid"] == holder and run["phase"] != "starting":
+                return bool(run["phase"] == "running")
         except (OSError, ValueError, KeyError):
-            phase = "starting"
-        if phase != "starting":
-            return bool(phase == "running")
+            pass  # it has not come as far as writing them
         time.sleep(0.2)
     return False
 

@@ -6,6 +6,7 @@ on when we are killed, and are adopted by the next worker.
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -284,6 +285,8 @@ class Supervisor:
             for child in group:
                 self.end(child)
         (self.configuration.var / "run.json").unlink(missing_ok=True)
+        if started and self.configuration.run is None:
+            shutil.rmtree(self.configuration.run_directory, ignore_errors=True)  # sockets; made again at each start
         if started:
             self.say("Stopped.")
 
