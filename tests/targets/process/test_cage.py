@@ -28,7 +28,13 @@ def needs_a_cage(caged):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/shadow", str(cage.ROOT / "manage.py"), str(cage.ROOT / "apps" / "core"), "/root/.bashrc", "/proc/1/root/etc/shadow"],
+    [
+        "/etc/shadow",
+        str(cage.ROOT / "manage.py"),
+        str(cage.ROOT / "apps" / "core"),
+        "/root/.bashrc",
+        "/proc/1/root/etc/shadow",
+    ],
 )
 def test_no_file_of_the_host(host, path):
     host.run(f"import os\n{TRY}\nattempt(lambda: os.stat({path!r}))")
