@@ -42,7 +42,8 @@ def rendering(row: Gateway, context: Context) -> Outcome:
         # No request goes anywhere now, and Envoy will start with what is written: that is as good as applied.
         versions, errors = {route.key: route.version for route in configuration.routes}, ()
     except GatewayUnreachable as error:
-        raise Retry("GatewayUnreachable", f"The gateway does not answer: {error}. It goes on with what it has.") from error
+        words = f"The gateway does not answer: {error}. It goes on with what it has."
+        raise Retry("GatewayUnreachable", words) from error
     taken = {wanted[key].typed_id: version for key, version in versions.items() if key in wanted}
     changed = [
         ids.parse(Deployment.prefix, name) for name, version in taken.items() if row.applied.get(name) != version
@@ -71,7 +72,7 @@ def routes(deployments: list[Deployment]) -> list[Route]:
         Route(
             workspace=row.workspace.slug,
             deployment=row.name,
-            version=row.listing_version,
+            version=max(1, row.listing_version),
             backends=tuple(_backend(item, placements.get(UUID(item["placement"]))) for item in row.listing),
         )
         for row in deployments

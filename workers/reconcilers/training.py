@@ -63,14 +63,18 @@ def draft(run: TrainingRun, context: Context) -> Draft:
 
 
 def torchrun(run: TrainingRun) -> tuple[str, ...]:
+    """torchrun on this machine's loopback; each rank's lines carry its name."""
     program = ("-m", "workers.training.data_parallel") if run.script is None else ("in/script.py",)
     return (
         "python",
         "-m",
-        "torch.distributed.run",
+        "workers.training.launch",
         "--standalone",
+        "--local-addr=127.0.0.1",
         f"--nproc-per-node={run.processes}",
         f"--max-restarts={ELASTIC_RESTARTS}",
+        "--role=rank",
+        "--tee=3",
         *program,
     )
 
