@@ -86,7 +86,7 @@ class RollBackInput(Input):
 class UsageSerializer(serializers.Serializer[Any]):
     starts_at = serializers.DateTimeField()
     requests = serializers.IntegerField()
-    errors = serializers.IntegerField()
+    errors = serializers.IntegerField()  # type: ignore[assignment]
     statuses = AnyObject()
     keys = AnyObject()
     latency_ms = AnyObject()

@@ -27,7 +27,7 @@ from apps.registry.models import Blob, DatasetVersion, Model, ModelVersion
 
 
 class ExportSerializer(ManagedSerializer):
-    label = serializers.CharField(read_only=True)
+    label = serializers.CharField(read_only=True)  # type: ignore[assignment]
     model_version = TypedId(ModelVersion.prefix, source="model_version_id")
     model = TypedId(Model.prefix, source="model_version.model_id")
     dataset_version = TypedId(DatasetVersion.prefix, source="dataset_version_id")

@@ -68,16 +68,15 @@ def create_export(
 
 def trained_with(version: ModelVersion) -> DatasetVersion | None:
     """The dataset version that the run of a model version learned from, while it is there."""
-    run: Any = (
-        model_of("training_run")._default_manager.filter(result=version).select_related("dataset_version").first()
-    )
+    model: Any = model_of("training_run")
+    run = model.objects.filter(result=version).select_related("dataset_version__dataset").first()
     dataset = run.dataset_version if run else None
     return dataset if dataset is not None and dataset.phase == "ready" else None
 
 
 def check_export_unused(export: Export) -> None:
     """Raises Conflict while a deployment has a revision of it: it could be rolled back to."""
-    revisions: Any = export.revisions  # type: ignore[attr-defined]
+    revisions: Any = export.revisions
     used = revisions.exclude(deployment__phase=DELETED).select_related("deployment").first()
     if used:
         raise Conflict(

@@ -90,7 +90,7 @@ def _numbered(version: Any, parent: Dataset | Model, actor: Actor) -> Any:
     """The parent stays locked until the version is there, so that each gets its own number."""
     with transaction.atomic():
         type(parent)._default_manager.select_for_update(no_key=True).get(pk=parent.pk)
-        version.number = next_number(parent.versions.all(), f"versions|{parent.pk}")  # type: ignore[union-attr]
+        version.number = next_number(parent.versions.all(), f"versions|{parent.pk}")
         return create(version, actor, reason="Uploaded", message=f"{version.filename} is checked next.")
 
 
@@ -137,8 +137,8 @@ def _is(value: object, *types: type) -> bool:
 def check_dataset_version_unused(version: DatasetVersion) -> None:
     """Raises Conflict while a run or an export still reads it."""
     for kind, noun in (("training_run", "Training run"), ("export", "Export")):
-        model = model_of(kind)
-        needed: Any = model._default_manager.filter(dataset_version=version).exclude(phase__in=model.phases.final)
+        model: Any = model_of(kind)
+        needed = model.objects.filter(dataset_version=version).exclude(phase__in=model.phases.final)
         if row := needed.first():
             raise Conflict(f"{noun} {row.label} still reads it. Cancel it, or wait for its end.", code="InUse")
 

@@ -25,7 +25,7 @@ from apps.training.models import TrainingRun
 
 
 class TrainingRunSerializer(ManagedSerializer):
-    label = serializers.CharField(read_only=True)
+    label = serializers.CharField(read_only=True)  # type: ignore[assignment]
     model = TypedId(Model.prefix, source="model_id")
     model_name = serializers.CharField(source="model.name", read_only=True)
     dataset_version = TypedId(DatasetVersion.prefix, source="dataset_version_id")

@@ -15,7 +15,7 @@ from apps.core.actor import WINDLASS
 
 
 class Caller:
-    """Asks below one workspace with one key; `last` is the last answer."""
+    """Asks below one workspace with one key."""
 
     def __init__(self, workspace: Workspace, key: str) -> None:
         self.base = f"/api/v1/workspaces/{workspace.slug}/"
@@ -44,7 +44,7 @@ class Caller:
 
 
 def make_workspace(slug: str) -> Workspace:
-    user = User.objects.create_user(f"admin@{slug}.example.org", "a long password")
+    user = User.objects.create_user(f"admin@{slug}.example.org")
     return services.create_workspace(WINDLASS, slug=slug, name=slug.title(), admin=user)
 
 

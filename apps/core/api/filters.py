@@ -25,7 +25,7 @@ class RelatedFilter(django_filters.CharFilter):
     def filter(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         if not value:
             return queryset
-        parent: Any = self.parent  # type: ignore[attr-defined]
+        parent: Any = self.parent
         workspace = parent.request.parser_context["view"].workspace
         row = related(self.related_model, workspace, value, self.field_name or "")
         return queryset.filter(**{str(self.field_name): row.pk})

@@ -26,7 +26,7 @@ from apps.core.sealing import seal, unseal
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)
 ABANDONED = timedelta(seconds=60)
-KEPT_HEADERS = ("ETag", "Location", "Content-Type")
+KEPT_HEADERS = ("ETag",)
 
 
 def once(view: Any, request: Any, actor: Actor, handler: Callable[[], Response]) -> Response:

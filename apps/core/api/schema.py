@@ -26,11 +26,13 @@ class ProblemSerializer(serializers.Serializer[Any]):
     instance = serializers.CharField()
     code = serializers.CharField(help_text="A CamelCase word that stays the same between versions.")
     request_id = serializers.CharField()
-    errors = FieldProblemSerializer(many=True)
+    errors = FieldProblemSerializer(many=True)  # type: ignore[assignment]
 
 
 class Schema(AutoSchema):
     """Adds problem responses, Idempotency-Key and If-Match."""
+
+    view: Any
 
     def get_override_parameters(self) -> list[Any]:
         extra = []

@@ -78,5 +78,6 @@ def content(
 
 async def _awaited(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Reads one piece at a time in a thread: Django would collect a plain iterator whole, in memory."""
-    while (piece := await sync_to_async(next)(pieces, None)) is not None:
+    following = sync_to_async(lambda: next(pieces, None))
+    while (piece := await following()) is not None:
         yield piece

@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
 from rest_framework.exceptions import MethodNotAllowed
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -52,7 +52,7 @@ class Ruled(BasePermission):
     """Asks the view's rule for its action; an action without a rule is a mistake of ours, and refused."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if view.action is None:
+        if view.action in {None, "metadata"}:
             raise MethodNotAllowed(str(request.method))
         if not request.user or not request.user.is_authenticated:
             return False
@@ -66,13 +66,14 @@ class ApiView(GenericViewSet[Any]):
     rules: ClassVar[Mapping[str, str]]
     authentication_classes = (ApiKeyAuthentication, SessionAuthentication)
     permission_classes = (Ruled,)
-    parser_classes = (LimitedJSONParser,)
+    parser_classes: Sequence[type[BaseParser]] = (LimitedJSONParser,)
     renderer_classes = (JSONRenderer,)
-    pagination_class = NewestFirst
-    filter_backends = (StrictFilters,)
+    pagination_class: type[NewestFirst] | None = NewestFirst
+    filter_backends: Sequence[type[StrictFilters]] = (StrictFilters,)
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     schema = Schema()
     actor: Actor
+    post: Callable[..., Response]
 
     def enter(self, request: Request, rule: str) -> None:
         """The caller may use this view by its rule, else raise."""
@@ -85,7 +86,7 @@ class ApiView(GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         if request.method == "POST" and idempotency.HEADER in request.headers:
             # `dispatch` looks the handler up after this: the one it finds does the work once.
-            handler = self.post  # type: ignore[attr-defined]
+            handler = self.post
             self.post = lambda *inner, **named: idempotency.once(
                 self, request, self.actor, lambda: handler(*inner, **named)
             )
