@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "apps.exports",
     "apps.clusters",
     "apps.deployments",
+    "apps.examples",
     "apps.placements",
 ]
 MIDDLEWARE = [
@@ -111,6 +112,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "apps.core.context.frame",
             ]
         },
     }

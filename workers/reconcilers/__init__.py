@@ -1,7 +1,7 @@
 """One module a kind: what makes its rows so. `RECONCILERS` is what the engine steps by."""
 
 from workers.engine import Reconciler
-from workers.reconcilers import deployments, exports, gateways, placements, places, training, versions
+from workers.reconcilers import deployments, examples, exports, gateways, placements, places, training, versions
 
 RECONCILERS: dict[str, Reconciler] = {
     reconciler.kind: reconciler
@@ -11,6 +11,7 @@ RECONCILERS: dict[str, Reconciler] = {
         versions.DATASET_RECONCILER,
         versions.MODEL_RECONCILER,
         deployments.RECONCILER,
+        examples.RECONCILER,
         placements.RECONCILER,
         places.RECONCILER,
         gateways.RECONCILER,
