@@ -41,7 +41,7 @@ def kill_leftovers(files: WorkloadFiles) -> None:
         status = files.read_status()
     except Damaged:
         status = None
-    groups = [Path(group) for group in status.groups] if status else []
+    groups = limits.leftover_groups(mark, status.groups if status else [])
     processes.kill_until_none(lambda: sorted({*processes.marked(mark), *limits.members(groups)}))
     limits.ControlGroup(groups, 0).remove()
 

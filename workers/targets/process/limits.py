@@ -74,6 +74,12 @@ class ControlGroup:
                     break
 
 
+def leftover_groups(mark: str, recorded: list[str]) -> list[Path]:
+    """Groups of a workload whose shim died: those that its status names, and those that bear its mark."""
+    found = [folder for parent in set(_own_groups().values()) for folder in parent.glob(f"windlass-{mark}-*")]
+    return sorted({*found, *(Path(group) for group in recorded)})
+
+
 def members(folders: list[Path]) -> list[int]:
     found: set[int] = set()
     for folder in folders:

@@ -214,7 +214,9 @@ class Shim:
 
     def _abandoned(self) -> None:
         """Somebody removed the directory: leave nothing behind, and no word, since there is nowhere to write it."""
-        processes.kill(processes.descendants(self._strays() + list(self.loop.children)))
+        mark = processes.mark_of(self.files.path)
+        processes.kill_until_none(lambda: processes.descendants([*self._strays(), *self.loop.children]))
+        limits.ControlGroup(limits.leftover_groups(mark, []), 0).remove()
         os._exit(1)
 
     def _strays(self) -> list[int]:
@@ -228,7 +230,7 @@ class Shim:
         if self._before is None:
             return
         mark = processes.mark_of(self.files.path)
-        groups = [Path(group) for group in self._before.groups]
+        groups = limits.leftover_groups(mark, self._before.groups)
         processes.kill_until_none(lambda: sorted({*processes.marked(mark), *limits.members(groups)}))
         limits.ControlGroup(groups, 0).remove()
 
