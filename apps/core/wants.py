@@ -81,6 +81,7 @@ def create(row: Row, actor: Actor, *, reason: str = "Created", message: str = ""
     """Insert a managed row with its first event, due at once. Raises IntegrityError when its name is taken."""
     with transaction.atomic():
         row.created_by = actor.id
+        row.message = row.message or message
         row.save(force_insert=True)
         tell(row, actor, old="", new=row.phase, reason=reason, message=message)
         hint(row.kind, str(row.id), row.queue)

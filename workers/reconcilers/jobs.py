@@ -94,7 +94,7 @@ class Job:
         return Outcome(
             phase=phase,
             reason=changes.pop("reason", "Working" if phase == self.working else row.reason),
-            message=changes.pop("message", placement.message or row.message),
+            message=changes.pop("message", row.message if row.progress else placement.message or row.message),
             progress=changes.pop("progress", row.progress),
             after=changes.pop("after", None),
             also=changes.pop("also", None),
