@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import train_test_split
+
+from apps.training.hyperparameters import RECIPES, complete
+from workers.training.dataset import read_dataset
+from workers.training.loop import Training
+from workers.training.processes import Processes, joined_processes
+from workers.training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLIT_SEED = 0
@@ -154,3 +162,39 @@ def run(tmp_path: Path, digits: Path) -> Iterator[Run]:
     made = Run(tmp_path, digits)
     yield made
     made.end()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
+    """This test's own process as the only one of a run."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name, value in {
+        "RANK": 0,
+        "WORLD_SIZE": 1,
+        "LOCAL_RANK": 0,
+        "LOCAL_WORLD_SIZE": 1,
+        "MASTER_PORT": port,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    before, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with joined_processes() as processes:
+            yield processes
+    finally:
+        torch.set_num_threads(threads)
+        signal.signal(signal.SIGTERM, before)
+
+
+def train(
+    processes: Processes, data: Path, out: Path, carried_in: Path | None = None, **hyperparameters: Any
+) -> Training:
+    """Train to the end in this process."""
+    out.mkdir(parents=True, exist_ok=True)
+    completed = complete(hyperparameters)
+    settings = Settings(data, out, carried_in, out / "metrics.jsonl", completed)
+    training = Training(settings, read_dataset(data, RECIPES[completed["recipe"]].dataset_kind), processes)
+    training.run()
+    return training

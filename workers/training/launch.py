@@ -9,6 +9,7 @@ first, 128 + n for one that signal n killed.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ def main(arguments: list[str]) -> int:
     # A store shared by all attempts keeps the addresses of the processes that are gone, and a restart meets those:
     # it fails or hangs (github.com/pytorch/pytorch/issues/135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # --tee writes here: whoever follows the log waits for it
     try:
         run.main(arguments)
     except SignalException as stop:

@@ -14,7 +14,7 @@ class Metrics:
     """Written by one process. A step's figures are averaged over the steps since the last line."""
 
     def __init__(self, path: Path | None, total_steps: int) -> None:
-        self._file = path.open("a", buffering=1) if path else None
+        self._path = path
         self._total_steps = total_steps
         self._forget()
 
@@ -40,10 +40,11 @@ class Metrics:
 
     def write(self, step: int, **figures: float) -> None:
         """One line, at once. Figures that are no JSON numbers (NaN) are left out."""
-        if self._file:
+        if self._path:
             finite = {name: value for name, value in figures.items() if math.isfinite(value)}
             point = {"step": step, "total_steps": self._total_steps, "time": round(time.time(), 3)} | finite
-            self._file.write(json.dumps(point) + "\n")
+            with self._path.open("a") as file:
+                file.write(json.dumps(point) + "\n")
 
     def restart_clock(self) -> None:
         """An evaluation's time is not the steps' time."""
