@@ -180,7 +180,10 @@ def store_stream(
     except BaseException:
         abandon(blob)
         raise
-    return seal_output(blob, digest.hexdigest(), size)
+    stored = seal_output(blob, digest.hexdigest(), size)
+    if stored.pk != blob.pk:  # the content was here already
+        abandon(blob)
+    return stored
 
 
 def store_bytes(workspace: Workspace, content: bytes, media_type: str = "application/octet-stream") -> Blob:
