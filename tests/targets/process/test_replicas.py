@@ -123,3 +123,19 @@ def test_a_stopped_service_ends(kept, host):
     assert not host.processes("service")
     with pytest.raises(OSError):
         ask(port)
+
+
+def test_each_start_finds_its_temporary_folder_empty(kept, host):
+    script = """
+import os, sys
+folder = os.environ["TMPDIR"]
+print("found", os.listdir(folder), flush=True)
+os.mkdir(folder + "/left")
+open(folder + "/left/over", "w")
+os.chmod(folder + "/left", 0o500)
+sys.exit(1)
+"""
+    host.apply(host.service(script=script, probe=None))
+    host.wait("service", lambda seen: bool(seen.ranks) and seen.ranks[0].restarts >= 2)
+    assert host.log("service").count("found []") >= 2
+    assert "left" not in host.log("service")

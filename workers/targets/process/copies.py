@@ -168,9 +168,9 @@ class Copy:
         """An empty folder of the copy's own, which its user may write. Returns its path as the program sees it."""
         own = self.files.path / "tmp" / str(self.ordinal)
         if own.exists() or own.is_symlink():
-            import shutil  # only a restart needs it; it would make each start slower
+            from workers.targets.process.clearing import clear_beside_others  # only a restart pays for it
 
-            shutil.rmtree(own, ignore_errors=True)
+            clear_beside_others(own)
         own.mkdir(mode=0o700, exist_ok=True)
         user = cage.user_id(self.files.name) if self.spec.cage else None
         if user is not None:
