@@ -138,7 +138,7 @@ def walk(client: Client, key: str, screen: Screen) -> None:
     def prediction() -> tuple[Any, str]:
         samples = client.get(f"dataset-versions/{data['id']}/samples", split="held_out", limit=ITEMS)["items"]
         body = request(exported["signature"], [sample["features"] for sample in samples])
-        answer = predict(f"{served["url"]}/v2/models/digits/infer", key, body)
+        answer = predict(f"{served['url']}/v2/models/digits/infer", key, body)
         labels = answer["parameters"]["labels"]
         truth = [str(sample["label"]) for sample in samples]
         right = sum(a == b for a, b in zip(_flat(labels), truth, strict=True))
@@ -150,7 +150,7 @@ def walk(client: Client, key: str, screen: Screen) -> None:
     exported = stage("Export", export)
     served = stage("Deployment", deployment)
     first, truth = stage("Prediction", prediction)
-    url = f"{served["url"]}/v2/models/digits/infer"
+    url = f"{served['url']}/v2/models/digits/infer"
     print(f"\n  The same call, for one digit (a {truth}), with the key that is in credentials.json:\n")
     print(f"  curl -s {url} \\\n    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\")
     print(f"    -d '{json.dumps(first)}'\n", flush=True)
