@@ -164,6 +164,17 @@ def run(tmp_path: Path, digits: Path) -> Iterator[Run]:
     made.end()
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Iterator[Run]:
+    """The example's run, whole: digits on two processes with all defaults."""
+    run = Run(tmp_path_factory.mktemp("trained"), digits)
+    try:
+        assert run.start(2, recipe="image_classifier").wait(110) == 0, run.log
+        yield run
+    finally:
+        run.end()
+
+
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
     """This test's own process as the only one of a run."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,14 +13,6 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import Run
 from workers.training.recipes import rebuild
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Iterator[Run]:
-    run = Run(tmp_path_factory.mktemp("trained"), digits)
-    assert run.start(2, recipe="image_classifier").wait(110) == 0, run.log
-    yield run
-    run.end()
 
 
 @pytest.fixture(scope="module")

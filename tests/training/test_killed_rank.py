@@ -11,17 +11,13 @@ from safetensors.torch import load_file
 from tests.training.conftest import Run
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(run: Run, tmp_path):
-    settings = {"recipe": "image_classifier", "steps": 150, "checkpoint_every_steps": 10}
-    program = run.start(2, **settings)
-    run.wait_for(lambda: run.checkpoints and run.metrics[-1]["step"] >= 20)
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(run: Run, trained: Run):
+    program = run.start(2, recipe="image_classifier", checkpoint_every_steps=20)
+    run.wait_for(lambda: run.checkpoints and run.metrics[-1]["step"] >= 40)
     os.kill(run.ranks()[1], signal.SIGKILL)
-    assert program.wait(90) == 0, run.log
+    assert program.wait(100) == 0, run.log
     assert "Going on from the checkpoint of step" in run.log
-    assert run.checkpoints == ["step-150"]
-
-    whole = Run(tmp_path / "whole", run.data)
-    assert whole.start(2, **settings).wait(60) == 0, whole.log
-    weights, expected = (load_file(each.out / "model.safetensors") for each in (run, whole))
+    assert run.checkpoints == ["step-440"]
+    weights, expected = (load_file(each.out / "model.safetensors") for each in (run, trained))
     for name, tensor in expected.items():
-        torch.testing.assert_close(weights[name], tensor, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(weights[name], tensor, atol=1e-3, rtol=1e-3)
