@@ -54,7 +54,7 @@ for name, view in VIEWS.items():
 DOCS_POLICY = {"style-src": "'unsafe-inline'"}  # Swagger UI sets style attributes; its scripts are our own files
 OPEN: dict[str, Any] = {"authentication_classes": (), "permission_classes": ()}  # the document tells no secret
 schema = SpectacularJSONAPIView.as_view(**OPEN)
-docs = SpectacularSwaggerSplitView.as_view(url_name="api-schema", url_self="api-docs", **OPEN)
+docs = SpectacularSwaggerSplitView.as_view(url_name="api-schema", **OPEN)
 
 urlpatterns = [
     path("me", accounts.MeView.as_view({"get": "retrieve"}), name="me"),

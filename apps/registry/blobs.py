@@ -135,12 +135,12 @@ def read(blob: Blob, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     first = start // parts.PART_BYTES
     position = first * parts.PART_BYTES
     for plain in _plain_parts(blob, first):
-        if position >= end and end > start:
-            return
         piece = plain[max(0, start - position) : max(0, end - position)]
         if piece:
             yield piece
         position += len(plain)
+        if position >= end:
+            return
 
 
 def store_stream(
