@@ -19,7 +19,7 @@ from apps.clusters.models import Host
 from apps.core.wants import wake
 from apps.deployments.models import Gateway
 from apps.placements.models import Place
-from workers import engine
+from workers import engine, targets
 from workers.reconcilers import RECONCILERS
 
 logger = logging.getLogger(__name__)
@@ -29,11 +29,14 @@ WATCH_SECONDS = 0.1
 
 
 def register_host() -> Host:
-    """This machine's rows: the host, its place, and the gateway that runs on it. Says again what it can hold."""
+    """This machine's rows: the host, its place, and the gateway that it looks after. Says again what it can hold.
+
+    A gateway that several workers share has a queue of its own, so that it goes on whichever of them is there.
+    """
     from workers.targets.process import cage
 
     found = {
-        "address": "127.0.0.1",
+        "address": settings.WINDLASS_HOST_ADDRESS,
         "cpus": settings.WINDLASS_HOST_CPUS,
         "memory_bytes": settings.WINDLASS_HOST_MEMORY_BYTES,
         "caged": cage.caged(),
@@ -46,7 +49,10 @@ def register_host() -> Host:
         )
         Host.objects.filter(pk=host.pk).update(heartbeat_at=Now())
         Place.objects.get_or_create(host=host, defaults={"target": "process", "queue": host.queue})
-        Gateway.objects.get_or_create(name=f"{host.name} gateway", defaults={"host": host, "queue": host.queue})
+        if queue := settings.WINDLASS_SHARED_GATEWAY_QUEUE:
+            Gateway.objects.get_or_create(name=settings.WINDLASS_GATEWAY, defaults={"host": host, "queue": queue})
+        elif settings.WINDLASS_GATEWAY != "none":
+            Gateway.objects.get_or_create(name=f"{host.name} gateway", defaults={"host": host, "queue": host.queue})
     return host
 
 
@@ -59,6 +65,7 @@ def start(queues: list[str]) -> list[threading.Thread]:
     own = f"host:{settings.WINDLASS_HOST_ID}"
     if own in queues:
         _until_it_works(register_host)
+        targets.this_host().recover()  # what a stop of the product paused goes on
         loops += [("heartbeat", heartbeat_once), ("watch", Watcher().once)]
     threads = [threading.Thread(target=_for_ever, args=loop, name=loop[0], daemon=True) for loop in loops]
     for thread in threads:

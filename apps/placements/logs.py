@@ -55,7 +55,8 @@ def read(
         return Log("", offset, offset, False, 0, "", {})
     size = streams.size(placement, stream)
     start = tail_offset(placement, stream, size, tail) if tail else min(offset, size)
-    content, following = streams.read(placement, stream, start, limit)
+    content, start = streams.read(placement, stream, start, limit)
+    following = start + len(content)
     if following < size:  # more is there: end at a line, so that no character is cut in two
         cut = content.rfind(b"\n") + 1 or len(content)
         content, following = content[:cut], start + cut
@@ -75,7 +76,7 @@ def tail_offset(placement: Placement, stream: str, size: int, lines: int) -> int
     start, content = size, b""
     while start > 0 and size - start < LARGEST_READ_BYTES:
         before = max(0, start - TAIL_READ_BYTES)
-        piece, _end = streams.read(placement, stream, before, start - before)
+        piece, _begins = streams.read(placement, stream, before, start - before)
         start, content = before, piece + content
         if content.count(b"\n") > lines:
             break

@@ -10,21 +10,27 @@ from apps.placements.models import LogChunk, Placement
 
 
 def read(placement: Placement, stream: str, offset: int, limit: int) -> tuple[bytes, int]:
-    """Up to `limit` bytes from `offset`, and the offset behind them."""
-    found = LogChunk.objects.filter(placement=placement, stream=stream, offset__lte=offset).order_by("-offset")
-    first = found.values_list("offset", flat=True).first()
-    if first is None:
-        return b"", offset
-    pieces, have = [], 0
-    chunks = LogChunk.objects.filter(placement=placement, stream=stream, offset__gte=first).order_by("offset")
-    for chunk in chunks.iterator(chunk_size=8):
-        data = bytes(chunk.data)[max(0, offset - chunk.offset) :][: limit - have]
+    """Up to `limit` bytes in one piece from `offset`, and where they begin.
+
+    That is later than `offset` where the bytes before were never stored: a service's log keeps only its last part on
+    the host, and a worker that was away for long finds a gap.
+    """
+    chunks = LogChunk.objects.filter(placement=placement, stream=stream)
+    covering = chunks.filter(offset__lte=offset).order_by("-offset").first()
+    begins = offset
+    pieces: list[bytes] = []
+    have = 0
+    if covering is not None and (data := bytes(covering.data)[offset - covering.offset :][:limit]):
+        pieces, have = [data], len(data)
+    for chunk in chunks.filter(offset__gt=offset).order_by("offset").iterator(chunk_size=8):
+        if have >= limit or (pieces and chunk.offset != begins + have):
+            break
+        if not pieces:
+            begins = chunk.offset
+        data = bytes(chunk.data)[: limit - have]
         pieces.append(data)
         have += len(data)
-        if have >= limit:
-            break
-    content = b"".join(pieces)
-    return content, offset + len(content)
+    return b"".join(pieces), begins
 
 
 def size(placement: Placement, stream: str) -> int:

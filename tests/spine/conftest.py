@@ -65,8 +65,8 @@ def world(workspace: Workspace, settings: object, tmp_path: Path) -> Iterator[Wo
     settings.WINDLASS_GATEWAY_ADMIN_SOCKET = tmp_path / "admin.sock"  # type: ignore[attr-defined]
     settings.WINDLASS_HINTS = False  # type: ignore[attr-defined]
     write_bootstrap(tmp_path / "gateway", "127.0.0.1", 1, admin_socket=tmp_path / "admin.sock")
-    targets._process_target.cache_clear()
+    targets.this_host.cache_clear()
     machine = host.register_host()
     yield World(workspace, ["reconcile", machine.queue])
     stop_all(tmp_path / "workloads", 1.0)
-    targets._process_target.cache_clear()
+    targets.this_host.cache_clear()

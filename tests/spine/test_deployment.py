@@ -112,7 +112,7 @@ def test_it_serves_moves_scales_stops_and_goes(world: World, deployment: Deploym
     assert Reservation.objects.count() == 0
     from workers import targets
 
-    assert list(targets._process_target().list_owned(None)) == []
+    assert list(targets.this_host().list_owned(None)) == []
 
 
 def test_the_old_revision_answers_until_the_new_one_is_ready(world: World, deployment: Deployment) -> None:

@@ -46,7 +46,7 @@ def nothing_left(world: World) -> None:
     assert Reservation.objects.count() == 0
     from workers import targets
 
-    assert list(targets._process_target().list_owned(None)) == []
+    assert list(targets.this_host().list_owned(None)) == []
 
 
 def test_a_run_becomes_a_model_version(world: World, workspace: Workspace, program) -> None:
@@ -58,7 +58,11 @@ def test_a_run_becomes_a_model_version(world: World, workspace: Workspace, progr
     assert run.result.metrics == {"held_out_accuracy": 0.98}
     assert sorted(item.name for item in run.result.files.all())[0] == "config.json"
     assert b"".join(blobs.read(run.result.file("config.json"))) == b"{}"
-    assert [(point.step, point.value) for point in MetricPoint.objects.order_by("step")] == [(1, 1), (2, 0.5), (3, 1 / 3)]
+    assert [(point.step, point.value) for point in MetricPoint.objects.order_by("step")] == [
+        (1, 1),
+        (2, 0.5),
+        (3, 1 / 3),
+    ]
     assert (run.step, run.total_steps, run.metrics["loss"]) == (3, 3, pytest.approx(1 / 3))
     log = b"".join(bytes(chunk.data) for chunk in LogChunk.objects.filter(stream="0"))
     assert b"hello from the program" in log

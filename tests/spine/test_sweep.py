@@ -15,9 +15,7 @@ def make_places(count: int) -> list[Place]:
     return [Place.objects.create(host=host, queue="host:x") for host in hosts]
 
 
-def test_what_is_due_is_published_once_in_thirty_seconds(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_due_is_published_once_in_thirty_seconds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     make_places(3)
     sent: list[tuple[str, str, str]] = []
     monkeypatch.setattr(hints, "publish", lambda *message: sent.append(message))

@@ -43,7 +43,7 @@ def draft(export: Export, context: Context) -> Draft:
 
 
 def follow(export: Export, placement: Placement) -> dict[str, Any]:
-    content, _end = streams.read(placement, "metrics-0", 0, 1024**2)
+    content, _begins = streams.read(placement, "metrics-0", 0, 1024**2)
     lines, _consumed = streams.json_lines(content)
     last = lines[-1] if lines else {}
     step, total = last.get("step"), last.get("total_steps")

@@ -85,7 +85,7 @@ def follow(run: TrainingRun, placement: Placement) -> dict[str, Any]:
     if run.started_at is None and placement.phase not in {"pending", "starting"}:
         changes["started_at"] = Now()
     offset = run.metrics_offset
-    content, _end = streams.read(placement, "metrics-0", offset, READ_BYTES)
+    content, begins = streams.read(placement, "metrics-0", offset, READ_BYTES)
     lines, consumed = streams.json_lines(content)
     if not consumed:
         return changes
@@ -102,7 +102,7 @@ def follow(run: TrainingRun, placement: Placement) -> dict[str, Any]:
                 latest[name] = float(value)
     changes |= {
         "metrics": {**run.metrics, **latest},
-        "metrics_offset": offset + consumed,
+        "metrics_offset": begins + consumed,
         "step": step,
         "total_steps": max(total, 0),
         "progress": min(1.0, step / total) if total > 0 else None,

@@ -29,7 +29,7 @@ def read_usage(row: Deployment) -> None:
 
 
 def _read_stream(row: Deployment, placement: Placement, stream: str, offset: int) -> None:
-    content, _end = streams.read(placement, stream, offset, READ_BYTES)
+    content, begins = streams.read(placement, stream, offset, READ_BYTES)
     lines, consumed = streams.json_lines(content)
     revision = int(placement.slot.partition("/")[0].removeprefix("r"))
     replica = f"r{revision}-{placement.typed_id[-4:]}-{stream.removeprefix('metrics-')}"
@@ -38,7 +38,7 @@ def _read_stream(row: Deployment, placement: Placement, stream: str, offset: int
     UsageCursor.objects.update_or_create(
         placement_id=placement.pk,
         stream=stream,
-        defaults={"offset": offset + consumed, "updated_at": Now()},
+        defaults={"offset": begins + consumed, "updated_at": Now()},
     )
 
 

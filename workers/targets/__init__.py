@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from apps.placements.models import Place, Placement
+    from workers.targets.process.target import ProcessTarget
     from workers.targets.contract import Grants, Target
 
 
 @cache
-def _process_target() -> Target:
+def this_host() -> ProcessTarget:
+    """The target of the host that this worker runs on."""
     from django.conf import settings
 
     from workers.targets.process.target import ProcessTarget
 
-    return ProcessTarget(settings.WINDLASS_WORKLOADS_DIRECTORY, allow_uncaged=settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS)
+    return ProcessTarget(
+        settings.WINDLASS_WORKLOADS_DIRECTORY,
+        address=settings.WINDLASS_HOST_ADDRESS,
+        allow_uncaged=settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS,
+    )
 
 
 def target_for(place: Place) -> Target:
     """Raises KeyError for a target that this version does not know."""
-    return {"process": _process_target}[place.target]()
+    return {"process": this_host}[place.target]()
 
 
 def grants_for(placement: Placement) -> Grants:

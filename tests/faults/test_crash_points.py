@@ -1,0 +1,117 @@
+"""The worker is killed at every crash point that a life passes; afterwards everything is as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from apps.core.actor import WINDLASS
+from apps.core.wants import want
+from tests.faults.plant import Plant, finish, goal
+
+MOST_FAILURES = 8
+Life = Callable[[Plant], None]
+
+
+def trained(plant: Plant) -> None:
+    finish(plant, plant.run(), "succeeded")
+
+
+def failed(plant: Plant) -> None:
+    finish(plant, plant.run(fail=True), "failed")
+
+
+def cancelled(plant: Plant) -> None:
+    run = plant.run(sleep=60)
+    plant.phase(run, "training")
+    goal(run, "stop")
+    finish(plant, run, "cancelled")
+    goal(run, "delete")
+    finish(plant, run, "deleted")
+
+
+def exported(plant: Plant) -> None:
+    finish(plant, plant.export(), "succeeded")
+
+
+def served(plant: Plant) -> None:
+    row = plant.deployment()
+    plant.phase(row, "serving")
+    want(row, WINDLASS, spec={"replicas": 2})
+    plant.until(lambda: (row.refresh_from_db(), row.ready_replicas)[1] == 2)
+    want(row, WINDLASS, spec={"replicas": 1, "revision": 2})
+    plant.until(lambda: (row.refresh_from_db(), row.serving_revision)[1] == 2)
+    plant.phase(row, "serving")
+    goal(row, "stop")
+    plant.phase(row, "stopped")
+    goal(row, "run")
+    plant.phase(row, "serving")
+    goal(row, "delete")
+    finish(plant, row, "deleted")
+
+
+LIVES: tuple[Life, ...] = (trained, failed, cancelled, exported, served)
+
+
+def discover(plant: Plant) -> dict[str, Life]:
+    """Each point with the first life that passes it."""
+    found: dict[str, Life] = {}
+    plant.passed()
+    for life in LIVES:
+        life(plant)
+        for name in plant.passed():
+            found.setdefault(name, life)
+    return found
+
+
+@pytest.mark.timeout(2700)
+def test_every_crash_point(plant: Plant) -> None:
+    points = discover(plant)
+    only = os.environ.get("ONLY_POINT")
+    walked, unfired, took, failed_at = [], [], [], []
+    for number, (name, life) in enumerate(sorted(points.items())):
+        if only and only not in name:
+            continue
+        plant.arm(name, worker_too=number % 3 == 2)
+        begun = time.monotonic()
+        try:
+            life(plant)
+            if not plant.fired():
+                life(plant)  # whether a point is passed may hang on timing: one more life
+        except AssertionError as error:
+            print(f"killed at {name} in “{life.__name__}”: {error}", flush=True)
+            failed_at.append(name)
+            plant.mop_up()
+        if len(failed_at) == MOST_FAILURES:
+            break
+        took.append(time.monotonic() - begun)
+        (walked if plant.fired() else unfired).append(name)
+        plant.disarm()
+    plant.check_blobs()
+    took.sort()
+    figures = [
+        {"figure": "crash points", "value": len(points), "unit": "points", "goal": "counted", "holds": True},
+        {
+            "figure": "crash points walked",
+            "value": len(walked),
+            "unit": "points",
+            "goal": f"{len(points)}",
+            "holds": not unfired or bool(only),
+        },
+        {
+            "figure": "killed to right, median",
+            "value": round(took[len(took) // 2], 1) if took else None,
+            "unit": "s",
+            "goal": "reported",
+            "holds": True,
+        },
+    ]
+    print()
+    for figure in figures:
+        print(json.dumps(figure))
+    assert not failed_at, f"not right after a kill at: {failed_at}"
+    assert not unfired or only, f"not walked: {unfired}"
