@@ -147,11 +147,13 @@ def link_user(token: str) -> User | None:
 
 def use_link(token: str) -> User:
     """Use a link up. Raises Missing for one that was used, has ended, or never was."""
+    # Conditions on the link's own columns only: with a join, Postgres would not check them again for the slower ones.
     fresh = SignInLink.objects.filter(sha256=digest(token), used_at=None, expires_at__gt=timezone.now())
     with transaction.atomic():
-        if not fresh.filter(user__is_active=True).update(used_at=Now()):
+        used = fresh.update(used_at=Now())
+        user = User.objects.filter(pk__in=SignInLink.objects.filter(sha256=digest(token)).values("user")).first()
+        if not used or user is None or not user.is_active:
             raise Missing("This link was used already, or has ended. Ask an admin for a new one.", code="LinkUsed")
-        user = User.objects.get(pk=SignInLink.objects.values_list("user", flat=True).get(sha256=digest(token)))
         audit.record(user.actor, "link.use", user.typed_id)
     return user
 
