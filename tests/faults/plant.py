@@ -58,13 +58,22 @@ class Worker:
             if self.wanted:
                 self.process = self._start()
 
-    def stop(self) -> None:
+    def pause(self) -> None:
+        """SIGKILL all of it, and keep it dead."""
         self.wanted = False
+        self.process.poll()
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
         self.process.wait()
+
+    def resume(self) -> None:
+        self.wanted = True
+        self.process = self._start()
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    stop = pause
 
 
 class Plant:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from apps.placements.models import Place, Placement
-    from workers.targets.process.target import ProcessTarget
     from workers.targets.contract import Grants, Target
+    from workers.targets.process.target import ProcessTarget
 
 
 @cache
