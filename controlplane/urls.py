@@ -13,4 +13,10 @@ urlpatterns = [
     path("api/v1/", include("controlplane.api_urls")),
     path("accounts/link/<str:token>", sign_in_link, name="sign-in-link"),
     path("accounts/", include("allauth.urls")),
+    path("", include("apps.core.urls")),
+    path("w/<slug:workspace>/training/", include("apps.training.urls")),
 ]
+
+handler403 = "apps.core.pages.errors.handler403"
+handler404 = "apps.core.pages.errors.handler404"
+handler500 = "apps.core.pages.errors.handler500"

@@ -21,7 +21,7 @@ from apps.core.wants import CHANNEL
 
 logger = logging.getLogger(__name__)
 PING_SECONDS = 10.0
-KEEP_ALIVE_SECONDS = 15.0
+KEEP_ALIVE_SECONDS = 5.0  # pages take a stream that is silent for longer as broken
 QUEUE_LENGTH = 500
 RESET = json.dumps({"kind": "*", "id": "*", "version": 0})
 
@@ -88,12 +88,13 @@ async def stream(workspace_id: str) -> AsyncIterator[bytes]:
     """Server-sent events for one page; ends when the client goes away."""
     hub = _hubs.setdefault(asyncio.get_running_loop(), Hub())
     queue = hub.subscribe(workspace_id)
+    alive = f"event: alive\ndata: {KEEP_ALIVE_SECONDS:g}\n\n".encode()
     try:
-        yield b"retry: 1000\n\n"
+        yield b"retry: 1000\n\n" + alive
         while True:
             message = None
             with contextlib.suppress(TimeoutError):
                 message = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
-            yield b": still here\n\n" if message is None else f"data: {message}\n\n".encode()
+            yield alive if message is None else f"data: {message}\n\n".encode()
     finally:
         hub.unsubscribe(queue)

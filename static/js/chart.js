@@ -1,10 +1,11 @@
 // A line chart from the JSON at data-chart-url:
 //   {"x": {"label": "step", "kind": "number" | "time"}, "xs": [0, 25, …],
-//    "series": [{"name": "training", "values": [2.3, null, …], "colour": 1…6, "dash": false, "area": false}],
+//    "series": [{"name": "training", "values": [2.3, null, …], "colour": 1…6, "dash": false, "area": false, "sparse": false}],
 //    "y": {"format": "number" | "percent" | "ms" | "rate", "min": 0, "max": null, "log": false},
 //    "limit": {"value": 0.95, "words": "early stop at 95.0%"}, "marks": [{"x": 3200, "words": "resumed at 3,200"}],
 //    "x_max": 9600, "empty": "No calls in this hour."}
-// All but xs and series may be left out. A null value is a gap in the line. Percent values are shares (0.95).
+// All but xs and series may be left out. A null value is a gap in the line, but in a sparse series (one measured at some
+// xs only) the line goes on and the last value holds. Percent values are shares (0.95).
 const CSS = new URL("../vendor/uplot/uPlot.min.css", import.meta.url);
 const SCRIPT = new URL("../vendor/uplot/uPlot.iife.min.js", import.meta.url);
 const REFRESH_MS = 1000;
@@ -140,7 +141,7 @@ class LineChart {
         width: 1.6,
         dash: series.dash ? DASH : undefined,
         points: { show: this.data.xs.length < 2, size: 6 },
-        spanGaps: false,
+        spanGaps: series.sparse ?? false,
       }))],
       hooks: { draw: [(plot) => this.marks(plot)], setCursor: [(plot) => this.readout(plot)] },
     }, table, this.place);
@@ -198,12 +199,18 @@ class LineChart {
     ctx.stroke();
   }
 
+  value(line, index) {
+    let at = index;
+    if (line.sparse) while (at > 0 && line.values[at] === null) at -= 1;
+    return line.values[at];
+  }
+
   at(x) { return this.data.x.kind === "time" ? moment(x, true) : `${this.data.x.label} ${number(x)}`.trim(); }
 
   readout(plot) {
     const place = this.root.querySelector("[data-chart-readout]"), index = plot.cursor.idx;
     if (index === null || index === undefined) return place.replaceChildren();
-    const parts = [this.at(this.data.xs[index]), ...this.data.series.map((line) => `${line.name} ${text(line.values[index], this.format)}`)];
+    const parts = [this.at(this.data.xs[index]), ...this.data.series.map((line) => `${line.name} ${text(this.value(line, index), this.format)}`)];
     place.replaceChildren(...parts.map((words) => Object.assign(document.createElement("span"), { textContent: words })));
   }
 
