@@ -86,6 +86,7 @@ class BlobView(Retrieved, WorkspaceView):
         "content": Role.VIEWER.value,
     }
     parser_classes = (LimitedJSONParser, RawParser)
+    outside_transaction: ClassVar = frozenset({"complete"})
 
     @extend_schema(request=BlobInput, responses={200: BlobSerializer, 201: BlobSerializer})
     def create(self, request: Request, workspace: str) -> Response:

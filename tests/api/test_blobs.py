@@ -141,3 +141,14 @@ def test_a_viewer_reads_and_does_not_write(viewer: Caller, workspace: Workspace)
     assert downloaded(viewer.get(f"blobs/{row.typed_id}/content")) == b"content"
     assert put(viewer, "blobs", b"x").status_code == 403
     assert viewer.post("blobs", {"sha256": "0" * 64, "size_bytes": 1}).status_code == 403
+
+
+def test_a_refused_completion_leaves_nothing_with_an_idempotency_key_too(developer: Caller) -> None:
+    announced = {"sha256": "0" * 64, "size_bytes": 5}
+    begun = developer.post("blobs", announced).json()
+    put(developer, f"blobs/{begun['id']}/parts/0", b"12345")
+    for _ in range(2):
+        refused = developer.post(f"blobs/{begun['id']}/complete", Idempotency_Key="k1")
+        assert refused.status_code == 422
+    assert not Blob.objects.exists()
+    assert developer.post("blobs", announced).json()["missing_parts"] == [0]

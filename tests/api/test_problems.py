@@ -144,3 +144,14 @@ def test_a_filter_that_is_none_is_refused(admin: Caller) -> None:
     problem(admin.get("datasets?limit=0"), 422)
     problem(admin.get("datasets?cursor=nonsense"), 422)
     problem(admin.get("datasets?cursor=cD1hYmM="), 422)
+
+
+def test_too_many_posts_have_to_wait(admin: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    from apps.core.api.views import PostsPerMinute
+
+    monkeypatch.setattr(PostsPerMinute, "rate", "2/min")
+    for number in range(2):
+        assert admin.post("datasets", {"name": f"d{number}"}).status_code == 201
+    answer = admin.post("datasets", {"name": "d2"})
+    assert "later" in problem(answer, 429)["detail"] and int(answer.headers["Retry-After"]) > 0
+    assert admin.get("datasets").status_code == 200

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -30,12 +31,15 @@ KEPT_HEADERS = ("ETag",)
 
 
 def once(view: Any, request: Any, actor: Actor, handler: Callable[[], Response]) -> Response:
-    """Do it, or answer what was answered before. Raises Invalid, Conflict for a key that can't be used."""
+    """Do it, or answer what was answered before. Raises Invalid, Conflict for a key that can't be used.
+
+    Actions that a view names in `outside_transaction` change storage too; they may run again after a crash.
+    """
     record, mine = _take(request, actor)
     if not mine:
         return _replay(record)
     try:
-        with transaction.atomic():
+        with nullcontext() if view.action in view.outside_transaction else transaction.atomic():
             response = handler()
             _store(record, response)
             return response

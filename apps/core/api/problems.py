@@ -67,7 +67,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     headers: dict[str, str] = {}
     problem = as_known(error)
     if problem is None:
-        logger.error("%s %s failed", request.method, request.path, exc_info=error)
+        logger.error("%s %s failed, request %s", request.method, request.path, request_id.get(), exc_info=error)
         problem = Problem(WORDS[500], code="InternalError")
         problem.status = 500
     if isinstance(error, exceptions.APIException):

@@ -16,6 +16,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import UserRateThrottle
 from rest_framework.viewsets import GenericViewSet
 
 from apps.accounts import audit
@@ -48,6 +49,15 @@ class LimitedJSONParser(JSONParser):
         return super().parse(stream, media_type, parser_context)
 
 
+class PostsPerMinute(UserRateThrottle):
+    """A loop gone wild should not fill the queue: what costs is started by POST."""
+
+    rate = "600/min"
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        return request.method != "POST" or super().allow_request(request, view)
+
+
 class Ruled(BasePermission):
     """Asks the view's rule for its action; an action without a rule is a mistake of ours, and refused."""
 
@@ -71,6 +81,8 @@ class ApiView(GenericViewSet[Any]):
     pagination_class: type[NewestFirst] | None = NewestFirst
     filter_backends: Sequence[type[StrictFilters]] = (StrictFilters,)
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+    throttle_classes = (PostsPerMinute,)
+    outside_transaction: ClassVar[frozenset[str]] = frozenset()
     schema = Schema()
     actor: Actor
     post: Callable[..., Response]
