@@ -8,6 +8,7 @@ settings. The names of the variables are `WINDLASS_<FIELD>`, and the plain ones 
 import difflib
 import hashlib
 import importlib.util
+import ipaddress
 import os
 import re
 import socket
@@ -109,11 +110,27 @@ class Configuration(BaseSettings):
     host_name: str = Field(
         default_factory=socket.gethostname, description="this host's name on pages", examples=["build-machine-1"]
     )
+    host_address: str = Field(
+        "127.0.0.1", description="IPv4 address where the gateway reaches replicas on this host", examples=["10.0.0.5"]
+    )
     host_cpus: float = Field(
         default_factory=lambda: float(os.cpu_count() or 1), gt=0, description="CPUs for workloads", examples=["4"]
     )
     host_memory_bytes: int = Field(
         default_factory=own_memory_bytes, gt=0, description="memory for workloads", examples=["8589934592"]
+    )
+    workloads: Path | None = Field(
+        None,
+        description="where this host keeps its workloads; empty: below the data directory",
+        examples=["/srv/windlass-workloads"],
+        validate_default=False,
+    )
+    gateway: str = Field(
+        "",
+        pattern=r"^[a-z0-9-]{0,60}$",
+        description="the gateway that this host's worker configures; empty: one of its own; none: none; "
+        "a name: one that all workers with this name and data directory look after together",
+        examples=["none"],
     )
     worker_concurrency: int = Field(
         4, ge=1, le=64, description="reconciling processes of the worker on this host", examples=["4"]
@@ -128,7 +145,15 @@ class Configuration(BaseSettings):
         10_000_000, ge=100_000, description="size at which a log of `make up` is rotated", examples=["10000000"]
     )
 
-    @field_validator("var", "run", mode="after")
+    @field_validator("host_address", mode="after")
+    @classmethod
+    def is_ipv4(cls, value: str) -> str:
+        try:
+            return str(ipaddress.IPv4Address(value))
+        except ValueError:
+            raise ValueError("not an IPv4 address; Envoy takes no names") from None
+
+    @field_validator("var", "run", "workloads", mode="after")
     @classmethod
     def absolute(cls, value: Path | None) -> Path | None:
         return value and Path(os.path.abspath(value.expanduser()))
@@ -206,6 +231,26 @@ class Configuration(BaseSettings):
             return inside
         digest = hashlib.sha256(os.fsencode(self.var)).hexdigest()[:12]
         return Path(f"/tmp/windlass-{os.getuid()}-{digest}")  # noqa: S108 - owner and mode are checked where it is made
+
+    @property
+    def workloads_directory(self) -> Path:
+        return self.workloads or self.var / "workloads"
+
+    @property
+    def shared_gateway_queue(self) -> str:
+        """The queue of a gateway that several workers look after; empty where a host has one of its own, or none."""
+        return f"gateway:{self.gateway}" if self.gateway not in ("", "none") else ""
+
+    @property
+    def gateway_admin_socket(self) -> Path:
+        """A shared gateway's is beside its files, since that directory is all that its workers share with it."""
+        if self.shared_gateway_queue:
+            return self.var / "gateway/admin.sock"
+        return self.run_directory / "gateway-admin.sock"
+
+    def queues(self, host_id: str) -> list[str]:
+        """What this host's worker consumes."""
+        return ["reconcile", f"host:{host_id}", *filter(None, [self.shared_gateway_queue])]
 
     @property
     def embedded_postgres(self) -> bool:

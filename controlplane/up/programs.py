@@ -46,8 +46,9 @@ def worker(configuration: Configuration, host_id: str) -> Program:
     """Celery, on the common queue and this host's own. SIGTERM lets running steps end, SIGQUIT does not."""
     ready = configuration.run_directory / "worker.ready"
     ready.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "celery", "-A", "controlplane.celery", "worker", "-Q", f"reconcile,host:{host_id}"]
-    argv += ["-n", f"windlass@{host_id}", "-l", configuration.log_level, "--without-gossip", "--without-mingle"]
+    argv = [sys.executable, "-m", "celery", "-A", "controlplane.celery", "worker"]
+    argv += ["-Q", ",".join(configuration.queues(host_id)), "-n", f"windlass@{host_id}"]
+    argv += ["-l", configuration.log_level, "--without-gossip", "--without-mingle"]
     return Program(
         name="worker",
         argv=tuple(argv),

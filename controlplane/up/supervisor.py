@@ -159,7 +159,7 @@ class Supervisor:
         settings = self.configuration
         directory = settings.var / "gateway"
         directory.mkdir(mode=0o700, exist_ok=True)
-        admin_socket = settings.run_directory / "gateway-admin.sock"
+        admin_socket = settings.gateway_admin_socket
         bootstrap = write_bootstrap(directory, settings.bind, settings.gateway_port, admin_socket=admin_socket)
         reachable = settings.reachable_bind.strip("[]")
         self.launch_and_wait(envoy.program(bootstrap, reachable, settings.gateway_port))
@@ -308,7 +308,7 @@ class Supervisor:
             self.wait(0.1)
 
     def stop_workloads(self) -> None:
-        directory = self.configuration.var / "workloads"
+        directory = self.configuration.workloads_directory
         if not directory.is_dir() or not any(directory.iterdir()):
             return
         for grace_seconds in (WORKLOAD_GRACE_SECONDS, 0.0):

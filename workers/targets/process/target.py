@@ -258,6 +258,9 @@ class ProcessTarget:
         """Start a shim unless one lives, and wait until it has taken charge. Called with the host's lock."""
         if files.shim_pid():
             return
+        with contextlib.suppress(Damaged):  # a container comes back with another address, and no port is bound now
+            if (spec := files.read_spec()) and spec.address != self._address:
+                files.write_spec(dataclasses.replace(spec, address=self._address))
         taken, ready = os.pipe()
         words = [sys.executable, *SHIM, str(files.path), str(ready)]
         try:
