@@ -75,7 +75,11 @@ def trained_with(version: ModelVersion) -> DatasetVersion | None:
 
 
 def check_export_unused(export: Export) -> None:
-    """Raises Conflict while a deployment has a revision of it: it could be rolled back to."""
+    """Raises Conflict while a deployment has a revision of it: it could be rolled back to.
+
+    It is held until the caller's transaction ends, so that no revision of it is made in between.
+    """
+    Export.objects.select_for_update(no_key=True).get(pk=export.pk)
     revisions: Any = export.revisions
     used = revisions.exclude(deployment__phase=DELETED).select_related("deployment").first()
     if used:

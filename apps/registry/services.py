@@ -11,7 +11,7 @@ from apps.accounts import audit
 from apps.accounts.models import Workspace
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, next_number
-from apps.core.errors import Conflict, FieldError, Invalid, invalid
+from apps.core.errors import Conflict, FieldError, Invalid
 from apps.core.phases import DELETED
 from apps.core.wants import create, model_of
 from apps.registry.models import Blob, Dataset, DatasetVersion, Model, ModelVersion
@@ -135,7 +135,8 @@ def _is(value: object, *types: type) -> bool:
 
 
 def check_dataset_version_unused(version: DatasetVersion) -> None:
-    """Raises Conflict while a run or an export still reads it."""
+    """Raises Conflict while a run or an export still reads it. It is held until the caller's transaction ends."""
+    DatasetVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     for kind, noun in (("training_run", "Training run"), ("export", "Export")):
         model: Any = model_of(kind)
         needed = model.objects.filter(dataset_version=version).exclude(phase__in=model.phases.final)
@@ -144,7 +145,8 @@ def check_dataset_version_unused(version: DatasetVersion) -> None:
 
 
 def check_model_version_unused(version: ModelVersion) -> None:
-    """Raises Conflict while exports of it are kept."""
+    """Raises Conflict while exports of it are kept. It is held until the caller's transaction ends."""
+    ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     exports: Any = model_of("export")._default_manager
     if row := exports.filter(model_version=version).exclude(phase=DELETED).first():
         raise Conflict(f"{row.label} was made of it. Delete that export first.", code="InUse")
@@ -167,10 +169,3 @@ def remove_container(row: Dataset | Model, actor: Actor) -> None:
         except ProtectedError as error:
             message = f"Training runs or exports tell of the {noun} “{row.name}”, so its name is kept for them."
             raise Conflict(message, code="InUse") from error
-
-
-def ready_blob(blob: Blob, field: str) -> Blob:
-    """Raises Invalid unless all of it is there."""
-    if blob.state != Blob.State.READY:
-        raise invalid(field, f"{blob.typed_id} is not uploaded completely.", "Send what is missing first.")
-    return blob

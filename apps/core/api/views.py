@@ -194,12 +194,11 @@ class Deletable:
     """Adds DELETE: it answers 202, and the row is gone once nothing of it is left anywhere."""
 
     def check_unused(self, row: Any) -> None:
-        """Raises Conflict while other rows need this one."""
+        """Hold the row, and raise Conflict while others need it."""
 
     def destroy(self: Any, request: Request, workspace: str, id: str) -> Response:
         row = self.get_object()
         with transaction.atomic():
-            type(row)._default_manager.select_for_update(no_key=True).get(pk=row.pk)
             self.check_unused(row)
             answer: Response = self.wanted(row, goal=Goal.DELETE)
             audit.record(self.actor, f"{row.kind}.delete", row.typed_id, workspace=self.workspace)
