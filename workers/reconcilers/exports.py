@@ -68,4 +68,4 @@ def finish(export: Export, placement: Placement, outputs: dict[str, Blob]) -> En
     return Ending("failed", "NoCertificate", "The export program left no certificate that can be read.", {})
 
 
-RECONCILER = Job("export", "exporting", draft, finish, follow=follow).reconciler()
+RECONCILER = Job("export", "exporting", draft, finish, follow=follow, forgets=("file", "signature_file")).reconciler()

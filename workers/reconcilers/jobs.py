@@ -48,7 +48,7 @@ class Job:
     `draft`: the workload of the next attempt, built (with its outputs' blobs) when a place was found. `fresh`: fields
     to write when an attempt begins. `follow`: what to write while it works. `finish`: what a placement that ended
     well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint). `clear`: removes
-    what the owner made, when it is deleted, or says what holds it back.
+    what is the owner's alone, when it is deleted; `forgets`: its references that go with it, so that their blobs can.
     """
 
     kind: str
@@ -57,7 +57,8 @@ class Job:
     finish: Callable[[Any, Placement, dict[str, Blob]], Ending]
     follow: Callable[[Any, Placement], dict[str, Any]] = lambda row, placement: {}
     kept: Callable[[Any, dict[str, Blob]], dict[str, Any]] = lambda row, outputs: {}
-    clear: Callable[[Any], str] = lambda row: ""
+    clear: Callable[[Any], None] = lambda row: None
+    forgets: tuple[str, ...] = ()
     started_phase: str = ""
     fresh: Mapping[str, Any] = field(default_factory=dict)
 
@@ -155,8 +156,9 @@ class Job:
         also = changes.pop("also", None)
         for name in ("reason", "message", "progress", "after"):
             changes.pop(name, None)
-        if deleting and (held := self.clear(row)):
-            return stay(row, after=60, reason="DeleteBlocked", message=held)
+        if deleting:
+            self.clear(row)
+            changes |= dict.fromkeys(self.forgets)
         words = {
             "cancelled": ("Cancelled", "Cancelled. What it had written as a checkpoint is kept."),
             DELETED: ("Deleted", ""),

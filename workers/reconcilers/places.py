@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.accounts.models import ApiKey
@@ -25,6 +25,7 @@ from workers.targets.contract import Unavailable
 BEAT_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 ORPHAN_SECONDS = 120.0
+EXPIRED_TOLD = timedelta(days=30)
 
 
 def watching(row: Place, context: Context) -> Outcome:
@@ -78,13 +79,19 @@ def publish_bundles(place: Place, target: Any, here: list[Placement]) -> None:
 
 
 def auth_bundle(deployment: Deployment) -> bytes:
-    """Who may ask this deployment: SHA-256 of each key. A key that is not in it is refused."""
-    keys = ApiKey.objects.filter(workspace_id=deployment.workspace_id, may_predict=True, revoked_at=None)
+    """Who may ask this deployment: SHA-256 of each key. A key that is not in it is refused.
+
+    A key that came to its end by itself stays for a while, so that whoever sends it is told the date. `replicas`:
+    among how many each key's requests a minute are shared out.
+    """
+    alive = Q(revoked_at=None) | Q(expires_at__lte=F("revoked_at"), expires_at__gt=timezone.now() - EXPIRED_TOLD)
+    keys = ApiKey.objects.filter(alive, workspace_id=deployment.workspace_id, may_predict=True)
     allowed = [key for key in keys if not key.deployments or deployment.typed_id in key.deployments]
     return json.dumps(
         {
             "version": int(time.time() * 1000),
             "made_at": time.time(),
+            "replicas": deployment.replicas,
             "keys": {
                 key.sha256: {
                     "id": key.typed_id,

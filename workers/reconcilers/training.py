@@ -182,10 +182,9 @@ def next_number(version: ModelVersion) -> int:
     return (model.versions.aggregate(Max("number"))["number__max"] or 0) + 1
 
 
-def clear(run: TrainingRun) -> str:
+def clear(run: TrainingRun) -> None:
     """Its points go with it; its model version stays, it is a thing of its own."""
     MetricPoint.objects.filter(run=run).delete()
-    return ""
 
 
 RECONCILER = Job(
@@ -196,6 +195,7 @@ RECONCILER = Job(
     follow=follow,
     kept=kept,
     clear=clear,
+    forgets=("checkpoint", "script"),
     started_phase="starting",
     fresh={"metrics_offset": 0},
 ).reconciler()

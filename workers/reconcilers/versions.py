@@ -76,5 +76,13 @@ def model_finish(row: ModelVersion, placement: Placement, outputs: dict[str, Blo
     return Ending("ready", "Checked", str(report.get("message", "Checked.")), fields, also)
 
 
-DATASET_RECONCILER = Job("dataset_version", "checking", dataset_draft, dataset_finish, kept=_kept).reconciler()
-MODEL_RECONCILER = Job("model_version", "checking", model_draft, model_finish, kept=_kept).reconciler()
+def model_clear(row: ModelVersion) -> None:
+    ModelFile.objects.filter(version=row).delete()
+
+
+DATASET_RECONCILER = Job(
+    "dataset_version", "checking", dataset_draft, dataset_finish, kept=_kept, forgets=("upload", "prepared")
+).reconciler()
+MODEL_RECONCILER = Job(
+    "model_version", "checking", model_draft, model_finish, kept=_kept, clear=model_clear, forgets=("upload",)
+).reconciler()
