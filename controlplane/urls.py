@@ -14,7 +14,9 @@ urlpatterns = [
     path("accounts/link/<str:token>", sign_in_link, name="sign-in-link"),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.core.urls")),
+    path("w/<slug:workspace>/", include("apps.registry.urls")),
     path("w/<slug:workspace>/training/", include("apps.training.urls")),
+    path("w/<slug:workspace>/exports/", include("apps.exports.urls")),
 ]
 
 handler403 = "apps.core.pages.errors.handler403"
