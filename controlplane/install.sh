@@ -63,7 +63,8 @@ follow_pip() {
         [ $(((SECONDS - begun) % 4)) = 0 ] || continue
         collected=$(grep -c '^Collecting' "$log" || true)
         if grep -q '^Installing collected packages' "$log"; then
-            installed=$(find .venv/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l)
+            installed=$(find .venv/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' -not -name 'pip-*' \
+                2>/dev/null | wc -l)
             line="unpacked $installed of $total packages"
         else
             line="fetched $collected of $total packages"

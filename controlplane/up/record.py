@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import signal
 import socket
 import time
@@ -33,7 +34,7 @@ def lock(path: Path, web_url: str) -> TextIO:
         raise AlreadyRunning(
             f"Windlass is already running {told}\n"
             f"Its data directory is {path.parent}. Stop it with Ctrl-C first, or start a second installation with "
-            f"its own directory and ports:\n  WINDLASS_VAR={path.parent}-2 WINDLASS_PORT=8001 "
+            f"its own directory and ports:\n  WINDLASS_VAR={shlex.quote(str(path.parent) + '-2')} WINDLASS_PORT=8001 "
             "WINDLASS_GATEWAY_PORT=8081 make up"
         ) from None
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -61,6 +61,8 @@ class Supervisor:
         self.wake_reader, self.wake_writer = os.pipe()
         for end in (self.wake_reader, self.wake_writer):
             os.set_blocking(end, False)
+        self.poll = select.poll()
+        self.poll.register(self.wake_reader, select.POLLIN)
 
     # --- telling --------------------------------------------------------------------------------------------------
 
@@ -91,18 +93,30 @@ class Supervisor:
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stops += 1
 
+    def on_hangup(self, *_: object) -> None:
+        """A closed terminal is told in two ways, and is no hurry."""
+        self.stops = max(self.stops, 1)
+
     def listen(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
-                signal.signal(number, self.on_signal)
+        signal.signal(signal.SIGINT, self.on_signal)
+        signal.signal(signal.SIGTERM, self.on_signal)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
+            signal.signal(signal.SIGHUP, self.on_hangup)
+            if sys.stdout.isatty():
+                # Where make leads the session of the terminal, it alone is told of its end, and waits for us.
+                self.poll.register(sys.stdout.fileno(), 0)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # only to wake the waiting below
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until the next signal or end of a child."""
-        if select.select([self.wake_reader], [], [], seconds)[0]:
-            with suppress(BlockingIOError):
-                os.read(self.wake_reader, 4096)
+        """Sleep, but no longer than until the next signal, the end of a child, or that of the terminal."""
+        for descriptor, _ in self.poll.poll(seconds * 1000):
+            if descriptor == self.wake_reader:
+                with suppress(BlockingIOError):
+                    os.read(self.wake_reader, 4096)
+            else:
+                self.poll.unregister(descriptor)
+                self.on_hangup()
 
     def pause(self, seconds: float) -> None:
         self.wait(seconds)
@@ -210,7 +224,8 @@ class Supervisor:
             failed = not self.stops
             if failed:
                 self.say(f"\nWindlass could not start. {error}")
-        self.stop()
+        finally:
+            self.stop()
         return 1 if failed else 0
 
     def welcome(self) -> None:
