@@ -223,7 +223,8 @@ class Plant:
 
 
 def marked_processes() -> list[tuple[int, str]]:
-    """Live processes that carry a workload's marker in their environment."""
+    """Live processes that carry the marker of one of this plant's workloads in their environment."""
+    ours = {row.outside_name for row in Placement.objects.only("id")}
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -233,7 +234,7 @@ def marked_processes() -> list[tuple[int, str]]:
         except OSError:
             continue
         names = [item.partition(b"=")[2].decode() for item in environment if item.startswith(b"WINDLASS_WORKLOAD=")]
-        if names:
+        if names and names[0] in ours:
             found.append((int(entry.name), names[0]))
     return found
 

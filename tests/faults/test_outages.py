@@ -102,7 +102,7 @@ def test_the_shim_killed(plant: Plant, services: Services) -> None:
     """Its program goes with it; the attempt is over and the next one runs."""
     run = plant.run(sleep=2)
     plant.phase(run, "training")
-    kill_shims()
+    kill_shims(plant)
     plant.phase(run, "succeeded")
     finish(plant, run, "succeeded")
     assert run.attempt == 2
@@ -112,22 +112,25 @@ def test_the_shim_of_a_service_killed(plant: Plant, services: Services) -> None:
     row = plant.deployment()
     plant.phase(row, "serving")
     before = {pid for pid, _name in marked_processes()}
-    kill_shims()
+    kill_shims(plant)
     plant.until(lambda: marked_processes() and not before & {pid for pid, _name in marked_processes()})
     plant.phase(row, "serving")
     goal(row, "delete")
     finish(plant, row, "deleted")
 
 
-def kill_shims() -> None:
-    found = [pid for pid in all_pids() if b"workers.targets.process.shim" in command(pid)]
+def kill_shims(plant: Plant) -> None:
+    found = shims(plant)
     assert found
     for pid in found:
         os.kill(pid, signal.SIGKILL)
 
 
-def all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def shims(plant: Plant) -> list[int]:
+    """This plant's shims alone: there may be other installations on the machine."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    words = (b"workers.targets.process.shim", os.fsencode(plant.var))
+    return [pid for pid in pids if all(word in command(pid) for word in words)]
 
 
 def command(pid: int) -> bytes:
@@ -182,9 +185,8 @@ def test_the_whole_host_killed_and_started_again(plant: Plant, services: Service
     plant.worker.pause()
     for pid in {pid for pid, _name in marked_processes()}:
         kill_quietly(pid)
-    for pid in all_pids():
-        if b"workers.targets.process" in command(pid):
-            kill_quietly(pid)
+    for pid in shims(plant):
+        kill_quietly(pid)
     for name in ("postgres", "valkey"):
         services[name].kill()
     time.sleep(1)
