@@ -11,7 +11,7 @@ from pathlib import Path
 
 WORKERS = Path(__file__).parents[2] / "workers"
 PROGRAMS = {"training", "export", "inspection", "serving"}
-OUTSIDE = {
+OUTSIDE = {"Popen", "check_call", "check_output", "socketpair", "create_connection", "atomic", "fork", "socket"}
     "Popen",
     "check_call",
     "check_output",
