@@ -300,7 +300,7 @@ class Supervisor:
             for child in group:
                 self.end(child)
         (self.configuration.var / "run.json").unlink(missing_ok=True)
-        if started and self.configuration.run is None:
+        if self.configuration.run is None:
             shutil.rmtree(self.configuration.run_directory, ignore_errors=True)  # sockets; made again at each start
         if started:
             self.say("Stopped.")
