@@ -17,6 +17,7 @@ urlpatterns = [
     path("w/<slug:workspace>/", include("apps.registry.urls")),
     path("w/<slug:workspace>/training/", include("apps.training.urls")),
     path("w/<slug:workspace>/exports/", include("apps.exports.urls")),
+    path("w/<slug:workspace>/deployments/", include("apps.deployments.urls")),
 ]
 
 handler403 = "apps.core.pages.errors.handler403"

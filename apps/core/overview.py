@@ -229,7 +229,7 @@ def serving(root: str, workspace: Workspace) -> list[Serving]:
         .order_by("name")[:MOST_ROWS]
     )
     traffic = {row["deployment"]: row for row in usage_sums(found)}
-    return [_serving(root, row, traffic.get(row.pk)) for row in found]
+    return [serving_row(root, row, traffic.get(row.pk)) for row in found]
 
 
 def usage_sums(deployments: list[Deployment]) -> Any:
@@ -243,7 +243,7 @@ def usage_sums(deployments: list[Deployment]) -> Any:
     )
 
 
-def _serving(root: str, row: Deployment, traffic: dict[str, Any] | None) -> Serving:
+def serving_row(root: str, row: Deployment, traffic: dict[str, Any] | None) -> Serving:
     asked = traffic["asked"] if traffic else 0
     return Serving(
         url=rows.url(root, row),

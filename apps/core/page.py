@@ -349,7 +349,7 @@ class Bar:
 @dataclass(frozen=True)
 class Chart:
     """A line chart drawn from the JSON at `url` (its shape: static/js/chart.js). `summary` says it to those who
-    don't see it. `live`: rows whose change brings new points."""
+    don't see it. `live`: rows whose change brings new points; `every`: seconds after which to ask anyway."""
 
     id: str
     title: str
@@ -358,6 +358,7 @@ class Chart:
     note: SafeString | str = ""
     live: str = ""
     height: int = 200
+    every: int = 0
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,8 @@ export async function startChart(root) {
     const { kind, id } = event.detail;
     if (live.includes(`${kind}:${id}`) || live.includes(`${kind}:*`)) again();
   });
+  const every = Number(root.dataset.chartEvery) * 1000;
+  if (every) setInterval(() => { if (!document.hidden) again(); }, every);
   document.addEventListener("windlass:resync", () => { if (live[0]) again(); });
   document.addEventListener("windlass:theme", () => { chart.shape = ""; if (chart.data) chart.show(chart.data); });
   new ResizeObserver(() => {
