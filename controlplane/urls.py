@@ -18,6 +18,9 @@ urlpatterns = [
     path("w/<slug:workspace>/training/", include("apps.training.urls")),
     path("w/<slug:workspace>/exports/", include("apps.exports.urls")),
     path("w/<slug:workspace>/deployments/", include("apps.deployments.urls")),
+    path("w/<slug:workspace>/placements/", include("apps.placements.urls")),
+    path("w/<slug:workspace>/hosts/", include("apps.clusters.urls")),
+    path("w/<slug:workspace>/settings/", include("apps.accounts.urls")),
 ]
 
 handler403 = "apps.core.pages.errors.handler403"

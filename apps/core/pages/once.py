@@ -45,6 +45,22 @@ def once(request: HttpRequest, actor: Actor, work: Callable[[], str], said: str 
     return _go(request, where, said)
 
 
+def pressed_before(request: HttpRequest, actor: Actor) -> bool:
+    """For a form whose answer is shown once (a new key) and so can't be a redirect: was this one sent already?
+
+    Call it within the transaction of the act, so that a refused one may be sent again.
+    """
+    key = request.POST.get(FIELD, "")[:200]
+    if not key or not key.isprintable():
+        return False
+    route = f"page {request.path}"[:400]
+    draft = IdempotencyRecord(
+        owner=actor.id, route=route, key=key, body_sha256="", status=303, response={"location": request.path}
+    )
+    IdempotencyRecord.objects.bulk_create([draft], ignore_conflicts=True)
+    return not IdempotencyRecord.objects.filter(pk=draft.pk).exists()
+
+
 def _acted(work: Callable[[], str]) -> str:
     with transaction.atomic():
         return work()
