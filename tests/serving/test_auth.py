@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -117,3 +118,31 @@ def test_a_key_s_limit_is_429_with_the_time_to_wait(tmp_path: Path) -> None:
         )
         assert replica.infer(image(), key="free").status_code == 200
         assert replica.get("/v2", key="limited").status_code == 200
+
+
+def test_replicas_share_a_key_s_limit_and_each_lets_at_least_one_pass(tmp_path: Path) -> None:
+    with running(tmp_path) as replica:
+        content = bundle("some", requests_per_minute=6) | {"replicas": 3}
+        content["keys"] |= bundle("few", requests_per_minute=2)["keys"]
+        next(reversed(content["keys"].values()))["id"] = "key_few"
+        replica.publish(content)
+        wait_for(lambda: replica.get("/v2", key="few").status_code == 200)
+        answers = [replica.infer(image(), key="some") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert "6 requests a minute" in answers[-1].json()["error"]
+        assert [replica.infer(image(), key="few").status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_copy_that_the_gateway_made_costs_its_key_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as replica:
+        replica.publish(bundle("limited", requests_per_minute=1))
+        wait_for(lambda: replica.get("/v2", key="limited").status_code == 200)
+        assert [replica.infer(image(), "limited", x_windlass_shadow="1").status_code for _ in range(3)] == [200] * 3
+        assert [replica.infer(image(), "limited").status_code for _ in range(2)] == [200, 429]
+        replica.terminate()
+        replica.wait()
+    statuses, keys = (
+        sum((Counter(window[name]) for window in replica.windows()), Counter()) for name in ("requests", "keys")
+    )
+    assert (statuses["200"], statuses["429"]) == (5, 1)
+    assert keys == {"key_0": 3}, "one look, one prediction and one refusal"

@@ -24,9 +24,12 @@ PERIOD_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Key:
+    """`requests_per_minute`: of all replicas together. `interval_seconds`: from one to the next at this replica."""
+
     identifier: str
     expires_at: float | None
     requests_per_minute: int | None
+    interval_seconds: float
 
 
 class AuthBundle:
@@ -100,7 +103,7 @@ class AuthBundle:
         if key.requests_per_minute is None:
             return
         now = time.monotonic()
-        interval = PERIOD_SECONDS / key.requests_per_minute
+        interval = key.interval_seconds
         until = max(self._spent_until.get(key.identifier, 0.0), now)
         wait = until + interval - now - PERIOD_SECONDS
         if wait > 1e-6:
@@ -116,15 +119,19 @@ class AuthBundle:
 
 def _read(content: bytes) -> tuple[dict[str, Key], float]:
     bundle = orjson.loads(content)
-    return {digest.lower(): _key(entry) for digest, entry in bundle["keys"].items()}, float(bundle["made_at"])
+    replicas = max(1, int(bundle.get("replicas", 1)))
+    return {digest.lower(): _key(entry, replicas) for digest, entry in bundle["keys"].items()}, float(bundle["made_at"])
 
 
-def _key(entry: dict[str, Any]) -> Key:
+def _key(entry: dict[str, Any], replicas: int) -> Key:
     expires_at, per_minute = entry.get("expires_at"), entry.get("requests_per_minute")
     if per_minute is not None and int(per_minute) < 1:
         raise ValueError(f"requests_per_minute of {entry['id']} is {per_minute}")
+    # Each replica lets its share pass, and never less than one a minute, or a small limit would refuse all.
+    interval = min(PERIOD_SECONDS, PERIOD_SECONDS * replicas / int(per_minute)) if per_minute is not None else 0.0
     return Key(
         str(entry["id"]),
         None if expires_at is None else float(expires_at),
         None if per_minute is None else int(per_minute),
+        interval,
     )

@@ -45,7 +45,7 @@ class Response:
 class Request:
     """One HTTP request. `method` is empty until all headers are there, `received_at` is when its last byte came
     (seconds of time.perf_counter()), `counted` tells whether it belongs into the metrics, and `refusal` is its answer
-    if it has failed already."""
+    if it has failed already. `shadow`: a copy that the gateway made; its caller neither sees the answer nor pays."""
 
     method: bytes = b""
     target: bytes = b""
@@ -57,4 +57,5 @@ class Request:
     auth_seconds: float = 0.0
     key: Key | None = None
     counted: bool = False
+    shadow: bool = False
     refusal: Response | None = None

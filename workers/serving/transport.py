@@ -34,7 +34,10 @@ LINGER_SECONDS = 2.0
 MOST_HEADER_BYTES = 32 * 1024
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 WANTED_HEADERS = frozenset(
-    {b"authorization", b"content-length", b"content-encoding", b"expect", b"inference-header-content-length"}
+    {
+        *(b"authorization", b"content-length", b"content-encoding", b"expect"),
+        *(b"inference-header-content-length", b"x-windlass-shadow"),
+    }
 )
 
 
