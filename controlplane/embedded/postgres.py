@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from controlplane.embedded.program import Program, StartFailed, package
 DATABASE = "windlass"
 SUPERUSER = "postgres"
 SYSTEM_USER = "windlass-postgres"  # PostgreSQL refuses to run as root
+BURIAL_SECONDS = 15.0
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -103,6 +105,7 @@ def prepare(data: Path, sockets: Path) -> list[Path]:
         os.chown(sockets, user.pw_uid, user.pw_gid)
     sockets.chmod(0o700)
     if (data / "PG_VERSION").exists():
+        await_burial(data)
         return opened
     draft = data.with_name(f"{data.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -124,6 +127,23 @@ def prepare(data: Path, sockets: Path) -> list[Path]:
         raise StartFailed(f"PostgreSQL could not make its files in {data}:\n{made.stdout}{made.stderr}")
     draft.rename(data)
     return opened
+
+
+def await_burial(data: Path) -> None:
+    """Let the remains of a killed PostgreSQL go: while its number is taken, the next one believes that it still runs.
+
+    Its lock file stays, since PostgreSQL itself looks in there whether any process still uses the shared memory.
+    """
+    deadline = time.monotonic() + BURIAL_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            pid = int((data / "postmaster.pid").read_text().split("\n")[0])
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError):
+            return
+        if state not in "ZX":
+            return  # PostgreSQL says better than we could what that is
+        time.sleep(0.05)
 
 
 def program(data: Path, sockets: Path, settings: Mapping[str, str] | None = None) -> Program:
