@@ -196,12 +196,13 @@ class Supervisor:
             self.say(f"An earlier start was killed and left something running; stopping it first: {names}")
             record.stop_leftovers(left)
         ports.check(settings)
+        # First of all: it needs nothing but its files, and replicas that outlived a killed start answer through it.
+        self.doing("Gateway", self.start_gateway)
         if settings.embedded_postgres:
             self.doing("PostgreSQL", self.start_postgres)
         if settings.embedded_valkey:
             self.doing("Valkey", self.start_valkey)
         self.doing("Tables and administrator", self.prepare, end="\n")
-        self.doing("Gateway", self.start_gateway)
         self.doing("Web server", lambda: self.launch_and_wait(programs.web(settings)))
         self.doing("Worker and schedule", self.start_work)
 

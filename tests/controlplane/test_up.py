@@ -23,7 +23,7 @@ def test_it_serves_the_first_page(running: Installation) -> None:
 
 def test_it_shows_how_far_it_is_and_where_things_are(running: Installation) -> None:
     told = running.output.read_text()
-    assert "[1/6] PostgreSQL" in told and "[6/6] Worker and schedule" in told
+    assert "[1/6] Gateway" in told and "[6/6] Worker and schedule" in told
     assert f"http://127.0.0.1:{running.port}" in told
     assert str(running.var / "credentials.json") in told
 
