@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from controlplane import configuration, installation
+from controlplane.console import UNFOLD  # noqa: F401 - the admin console's own setting
 from controlplane.database import database_settings
 from controlplane.logs import logging_settings
 from controlplane.security import content_security_policy
