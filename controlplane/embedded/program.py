@@ -37,6 +37,11 @@ class Program:
     directory: Path | None = None
 
 
+def die_with_parent(number: signal.Signals) -> None:
+    """Ask the kernel to send us this signal when the thread that forked us ends."""
+    LIBC.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
 def spawn(program: Program, log: Path, *, show_output: bool = False) -> subprocess.Popen[bytes]:
     """Start it in a session of its own (a Ctrl-C in the terminal is for us alone), its output appended to `log`.
 
@@ -47,7 +52,7 @@ def spawn(program: Program, log: Path, *, show_output: bool = False) -> subproce
     parent = os.getpid()
 
     def before_exec() -> None:
-        LIBC.prctl(PR_SET_PDEATHSIG, int(program.death_signal), 0, 0, 0)
+        die_with_parent(program.death_signal)
         if os.getppid() != parent:
             os._exit(1)
 

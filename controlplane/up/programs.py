@@ -43,7 +43,10 @@ def answers(configuration: Configuration) -> bool:
 
 
 def worker(configuration: Configuration, host_id: str) -> Program:
-    """Celery, on the common queue and this host's own. SIGTERM lets running steps end, SIGQUIT does not."""
+    """Celery, on the common queue and this host's own. SIGTERM lets running steps end, SIGQUIT does not.
+
+    When we are killed it is killed too: a step may end anywhere, and Celery's own way out waits for the broker.
+    """
     ready = configuration.run_directory / "worker.ready"
     ready.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "celery", "-A", "controlplane.celery", "worker"]
@@ -54,7 +57,7 @@ def worker(configuration: Configuration, host_id: str) -> Program:
         argv=tuple(argv),
         ready=ready.exists,
         stop=((signal.SIGTERM, 8.0), (signal.SIGQUIT, 4.0)),
-        death_signal=signal.SIGQUIT,
+        death_signal=signal.SIGKILL,
         environment={**COMMON, "WINDLASS_READY_FILE": str(ready)},
         directory=PROJECT,
     )
