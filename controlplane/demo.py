@@ -93,67 +93,72 @@ def follow(client: Client, path: str, screen: Screen, good: set[str], bad: set[s
 ENDED = {"failed", "cancelled", "rejected", "deleted"}
 
 
-def walk(client: Client, key: str, screen: Screen) -> None:
-    """The five stages, each with its time."""
+class Demonstration:
+    """The five stages, each with its time; each needs what the one before it made."""
 
-    def stage(name: str, act: Callable[[], tuple[Any, str]]) -> Any:
+    def __init__(self, client: Client, key: str, screen: Screen) -> None:
+        self.client, self.key, self.screen = client, key, screen
+
+    def walk(self) -> None:
+        data = self.stage("Dataset", self.dataset)
+        run = self.stage("Training", lambda: self.training(data))
+        exported = self.stage("Export", lambda: self.export(run))
+        served = self.stage("Deployment", lambda: self.deployment(run, exported))
+        url = f"{served['url']}/v2/models/digits/infer"
+        first, truth = self.stage("Prediction", lambda: self.prediction(data, exported, url))
+        print(f"\n  The same call, for one digit (a {truth}), with the key that is in credentials.json:\n")
+        print(f"  curl -s {url} \\\n    -H 'Authorization: Bearer {self.key}' -H 'Content-Type: application/json' \\")
+        print(f"    -d '{json.dumps(first)}'\n", flush=True)
+
+    def stage(self, name: str, act: Callable[[], tuple[Any, str]]) -> Any:
         begun = time.monotonic()
         result, words = act()
-        screen.done(name, time.monotonic() - begun, words)
+        self.screen.done(name, time.monotonic() - begun, words)
         return result
 
-    def dataset() -> tuple[Any, str]:
-        found = client.get("datasets", name="digits")["items"]
+    def follow(self, path: str, *good: str) -> dict[str, Any]:
+        return follow(self.client, path, self.screen, set(good), ENDED)
+
+    def dataset(self) -> tuple[Any, str]:
+        found = self.client.get("datasets", name="digits")["items"]
         if not found:
             raise StageFailed("The example dataset “digits” is not there. Was it deleted? Upload one on its page.")
-        versions = client.get("dataset-versions", dataset=found[0]["id"])["items"]
-        row = follow(client, f"dataset-versions/{versions[0]['id']}", screen, {"ready"}, ENDED)
+        versions = self.client.get("dataset-versions", dataset=found[0]["id"])["items"]
+        row = self.follow(f"dataset-versions/{versions[0]['id']}", "ready")
         return row, row["message"]
 
-    def training() -> tuple[Any, str]:
+    def training(self, data: Any) -> tuple[Any, str]:
         body = {
             "model": "digits",
             "recipe": "image_classifier",
             "dataset_version": data["id"],
             "processes": PROCESSES,
         }
-        run = client.post("training-runs", body)
-        row = follow(client, f"training-runs/{run['id']}", screen, {"succeeded"}, ENDED)
+        run = self.client.post("training-runs", body)
+        row = self.follow(f"training-runs/{run['id']}", "succeeded")
         accuracy = row["metrics"].get("held_out_accuracy", 0.0)
         if accuracy < LEAST_ACCURACY:
             raise StageFailed(f"Held-out accuracy is {accuracy:.1%}, less than {LEAST_ACCURACY:.0%}.")
         return row, f"{PROCESSES} processes, held-out accuracy {accuracy:.2%}"
 
-    def export() -> tuple[Any, str]:
-        made = client.post("exports", {"model_version": run["result"]})
-        row = follow(client, f"exports/{made['id']}", screen, {"succeeded"}, ENDED)
+    def export(self, run: Any) -> tuple[Any, str]:
+        made = self.client.post("exports", {"model_version": run["result"]})
+        row = self.follow(f"exports/{made['id']}", "succeeded")
         return row, f"certified: {row['message']}"
 
-    def deployment() -> tuple[Any, str]:
-        name = f"digits-{run['number']}"
-        made = client.post("deployments", {"name": name, "export": exported["id"]})
-        row = follow(client, f"deployments/{made['id']}", screen, {"serving"}, ENDED)
+    def deployment(self, run: Any, exported: Any) -> tuple[Any, str]:
+        made = self.client.post("deployments", {"name": f"digits-{run['number']}", "export": exported["id"]})
+        row = self.follow(f"deployments/{made['id']}", "serving")
         return row, row["url"]
 
-    def prediction() -> tuple[Any, str]:
-        samples = client.get(f"dataset-versions/{data['id']}/samples", split="held_out", limit=ITEMS)["items"]
-        body = request(exported["signature"], [sample["features"] for sample in samples])
-        answer = predict(f"{served['url']}/v2/models/digits/infer", key, body)
-        labels = answer["parameters"]["labels"]
+    def prediction(self, data: Any, exported: Any, url: str) -> tuple[Any, str]:
+        samples = self.client.get(f"dataset-versions/{data['id']}/samples", split="held_out", limit=ITEMS)["items"]
+        answer = predict(url, self.key, request(exported["signature"], [sample["features"] for sample in samples]))
+        labels = _flat(answer["parameters"]["labels"])
         truth = [str(sample["label"]) for sample in samples]
-        right = sum(a == b for a, b in zip(_flat(labels), truth, strict=True))
+        right = sum(said == true for said, true in zip(labels, truth, strict=True))
         first = request(exported["signature"], [samples[0]["features"]])
-        return (first, truth[0]), f"{right} of {len(truth)} unseen digits right: {' '.join(_flat(labels))}"
-
-    data = stage("Dataset", dataset)
-    run = stage("Training", training)
-    exported = stage("Export", export)
-    served = stage("Deployment", deployment)
-    first, truth = stage("Prediction", prediction)
-    url = f"{served['url']}/v2/models/digits/infer"
-    print(f"\n  The same call, for one digit (a {truth}), with the key that is in credentials.json:\n")
-    print(f"  curl -s {url} \\\n    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\")
-    print(f"    -d '{json.dumps(first)}'\n", flush=True)
+        return (first, truth[0]), f"{right} of {len(truth)} unseen digits right: {' '.join(labels)}"
 
 
 def _flat(labels: Any) -> list[str]:
@@ -194,7 +199,7 @@ def main() -> int:
     print("\nThe example: handwritten digits, from images to predictions\n", flush=True)
     begun = time.monotonic()
     try:
-        walk(client, credentials["api_key"], Screen())
+        Demonstration(client, credentials["api_key"], Screen()).walk()
     except (StageFailed, httpx.HTTPError) as error:
         print(f"\n  It stopped here. {error}", file=sys.stderr)
         return 1

@@ -12,16 +12,6 @@ from pathlib import Path
 WORKERS = Path(__file__).parents[2] / "workers"
 PROGRAMS = {"training", "export", "inspection", "serving"}
 OUTSIDE = {"Popen", "check_call", "check_output", "socketpair", "create_connection", "atomic", "fork", "socket"}
-    "Popen",
-    "check_call",
-    "check_output",
-    "socketpair",
-    "create_connection",
-    "atomic",
-    "fork",
-    "socket",
-    "execve",
-}
 SHIM = "part of the shim, whose own points are process.shim.*; tests/faults kills it too"
 WITHOUT = {
     "engine.py:_apply": "apply() has the points around it",
