@@ -210,13 +210,14 @@ def time_left(row: Any) -> str:
 
 @dataclass(frozen=True)
 class Serving:
-    """A deployment with what was asked of it lately. `per_second` None: nothing was asked."""
+    """A deployment with what was asked of it lately; `calls` says it in words."""
 
     url: str
     name: str
     revision: str
     pill: Pill
-    per_second: float | None
+    calls: str
+    per_second: float
     p95_ms: float | None
     errors: float | None
     replicas: Replicas
@@ -250,11 +251,19 @@ def serving_row(root: str, row: Deployment, traffic: dict[str, Any] | None) -> S
         name=row.name,
         revision=f"r{row.serving_revision or row.revision}",
         pill=rows.pill(row),
-        per_second=asked / TRAFFIC.total_seconds() if traffic and asked else None,
+        calls=_calls(asked),
+        per_second=asked / TRAFFIC.total_seconds(),
         p95_ms=traffic["weighted"] / asked if traffic and asked and traffic["weighted"] is not None else None,
         errors=traffic["failed"] / asked if traffic and asked else None,
         replicas=replicas(row),
     )
+
+
+def _calls(asked: int) -> str:
+    rate = asked / TRAFFIC.total_seconds()
+    if not asked:
+        return "no calls"
+    return f"{figures.number(rate, 1)}/s" if rate >= 0.1 else figures.count(asked, "call")
 
 
 def replicas(row: Deployment) -> Replicas:

@@ -140,11 +140,11 @@ def _lead(needs: int, work: int, serving: list[overview.Serving]) -> str:
     first = f"**{needs} {'thing needs' if needs == 1 else 'things need'} you.**" if needs else "Nothing needs you."
     goes_on = f"**{work}** in progress" if work else "Nothing is in progress"
     answer = sum(row.pill.tone == "ok" for row in serving)
-    asked = sum(row.per_second or 0 for row in serving)
+    asked = sum(row.per_second for row in serving)
     words = (
         f"{answer} {'deployment answers' if answer == 1 else 'deployments answer'}" if answer else "nothing is served"
     )
-    rate = f" **{asked:,.1f} requests a second**" if asked >= 0.05 else ""
+    rate = f" **{asked:,.1f} requests a second**" if asked >= 0.1 else ""
     return f"{first} {goes_on}, {words}{rate}."
 
 

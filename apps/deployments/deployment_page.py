@@ -149,7 +149,10 @@ def _latency(rows: list[Any], seconds: int) -> dict[str, Any]:
 
 def _errors(rows: list[Any], seconds: int) -> dict[str, Any]:
     values = [row["errors"] / row["requests"] if row and row["requests"] else 0 for row in rows]
-    return {"y": {"format": "percent"}, "series": [{"name": "failed", "values": values, "colour": 5}]}
+    return {
+        "y": {"format": "percent", "max": None if any(values) else 0.01},
+        "series": [{"name": "failed", "values": values, "colour": 5}],
+    }
 
 
 def has_usage(deployment: Deployment) -> bool:

@@ -17,6 +17,7 @@ from apps.core.page import (
     Bar,
     Chart,
     Crumb,
+    DangerDialog,
     EmptyState,
     KeyValue,
     LogView,
@@ -126,7 +127,7 @@ class DeploymentPage(DeploymentsPage):
             context |= self.overview(row, address, form)
         elif tab == "playground":
             context |= playground_context(self, row, self.revisions(row))
-        context["dialog"] = self.dialog(row, address)
+        context["dialog"] = delete_dialog(row, address)
         return self.page("deployments/deployment.html", head(self, row, tab), status, **context)
 
     def sources(self, row: Deployment) -> list[str]:
@@ -165,16 +166,17 @@ class DeploymentPage(DeploymentsPage):
             KeyValue("Name in the API", row.name, mono=True),
         ]
 
-    def dialog(self, row: Deployment, address: str) -> Any:
-        serving = row.phase in {"serving", "updating", "degraded"}
-        return rows.delete_dialog(
-            row,
-            address,
-            goes=[("Its URL and its revisions", ""), (figures.count(row.ready_replicas, "replica"), "")],
-            stops=[f"Calls to {services.url(row)} get 404"] if serving else [],
-            stays=["The exports that it served"],
-            confirm=row.name if serving else "",
-        )
+
+def delete_dialog(row: Deployment, address: str) -> DangerDialog:
+    serving = row.phase in {"serving", "updating", "degraded"}
+    return rows.delete_dialog(
+        row,
+        address,
+        goes=[("Its URL and its revisions", ""), (figures.count(row.ready_replicas, "replica"), "")],
+        stops=[f"Calls to {services.url(row)} get 404"] if serving else [],
+        stays=["The exports that it served"],
+        confirm=row.name if serving else "",
+    )
 
 
 def head(view: DeploymentsPage, row: Deployment, tab: str) -> Page:
@@ -219,7 +221,6 @@ def charts(row: Deployment, address: str, chosen: str) -> list[Chart]:
             titles[name],
             f"{address}chart/{name}?range={chosen}",
             live=live,
-            height=160,
             every=CHART_SECONDS,
         )
         for name in CHARTS
@@ -310,6 +311,7 @@ class Predict(DeploymentsPage):
             tab="playground",
             live=rows.live(row),
             address=self.address(row),
+            dialog=delete_dialog(row, self.address(row)),
             **context,
         )
 

@@ -164,7 +164,7 @@ class DatasetPage(DatasetsPage):
             "registry/dataset.html",
             self.head(dataset, version, tab, len(versions), len(runs)),
             tab=tab,
-            version=version,
+            dataset_version=version,
             live=rows.live(version),
             report=version.report,
             checking=Progress(None, version.message or "Being checked") if not version.is_final else None,
@@ -272,7 +272,7 @@ def class_bars(report: dict[str, Any]) -> list[Bar]:
     counts = report.get("class_counts") or {}
     largest = max(counts.values(), default=0)
     shown = sorted(counts.items(), key=lambda pair: -pair[1])[:40] if len(counts) > 40 else counts.items()
-    return [Bar(str(name)[:60], found / largest if largest else 0, number(found)) for name, found in shown]
+    return [Bar(str(name)[:60], found / largest if largest else 0, number(found), best=True) for name, found in shown]
 
 
 def facts(dataset: Dataset, version: DatasetVersion) -> list[KeyValue]:

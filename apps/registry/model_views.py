@@ -23,6 +23,7 @@ from apps.deployments.models import Deployment, Revision
 from apps.exports.forms import ExportForm
 from apps.exports.models import Export
 from apps.exports.services import create_export
+from apps.exports.tolerances import OPTIMISATIONS
 from apps.registry import blobs
 from apps.registry.blobs_api import blob_content
 from apps.registry.dataset_views import as_invalid
@@ -263,6 +264,7 @@ class ModelOrVersion(ModelsPage):
             "exports": [
                 {
                     "row": export,
+                    "title": OPTIMISATIONS.get(export.optimisation, export.optimisation),
                     "url": rows.url(self.root, export),
                     "pill": rows.pill(export),
                     "deployments": [entry for entry in deployments if entry["revision"].export_id == export.pk],
@@ -305,14 +307,18 @@ class ModelOrVersion(ModelsPage):
             page,
             status,
             tab=tab,
-            version=version,
+            model_version=version,
             name=name,
             live=f"{rows.live(version)} export:* deployment:*",
             branch=branch,
             files=files,
             address=address,
             metrics=[(key.replace("_", " "), shown(key, value)) for key, value in sorted(version.metrics.items())],
-            tensors=[(way, item) for way in ("inputs", "outputs") for item in version.signature.get(way, [])],
+            tensors=[
+                (way, item, dimensions(item))
+                for way in ("inputs", "outputs")
+                for item in version.signature.get(way, [])
+            ],
             facts=self.facts(version, branch),
             form=form or ExportForm(),
             events=rows.lines(self.root, events),
@@ -356,6 +362,12 @@ class ModelOrVersion(ModelsPage):
         if scale is not None:
             found.append(KeyValue("Input", f"values times {figures.number(scale)}"))
         return found
+
+
+def dimensions(tensor: dict[str, Any]) -> str:
+    """batch × 1 × 8 × 8"""
+    sizes = tensor.get("shape", [])
+    return " × ".join("any" if size < 0 and at else "batch" if size < 0 else str(size) for at, size in enumerate(sizes))
 
 
 def shown(name: str, value: Any) -> str:

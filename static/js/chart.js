@@ -48,6 +48,13 @@ const FORMATS = {
 const text = (value, format) => (value === null || value === undefined ? "not yet" : FORMATS[format](value).replace("-", "\u2212"));
 const moment = (seconds, full) => new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(full ? { second: "2-digit" } : {}), hour12: false });
 
+// A value without neighbours has no line: it is drawn as a point.
+function alone(values, sparse) {
+  const there = (at) => values[at] !== null && values[at] !== undefined;
+  if (sparse) return values.filter((value) => value !== null).length < 2 ? values.map((_, at) => at).filter(there) : [];
+  return values.map((_, at) => at).filter((at) => there(at) && !there(at - 1) && !there(at + 1));
+}
+
 class LineChart {
   constructor(root, uPlot) {
     this.root = root;
@@ -140,7 +147,7 @@ class LineChart {
         fill: series.area ? colour(`s${series.colour ?? (index % 6) + 1}`).replace("rgb(", "rgba(").replace(")", ", .14)") : undefined,
         width: 1.6,
         dash: series.dash ? DASH : undefined,
-        points: { show: this.data.xs.length < 2, size: 6 },
+        points: { show: true, size: 6, filter: (plot, at) => alone(plot.data[at], series.sparse) },
         spanGaps: series.sparse ?? false,
       }))],
       hooks: { draw: [(plot) => this.marks(plot)], setCursor: [(plot) => this.readout(plot)] },

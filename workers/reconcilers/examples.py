@@ -56,7 +56,7 @@ def _begin(act: Any) -> None:
 def _wait(row: Example, stage: Any, noun: str) -> Outcome:
     """Look again soon while the stage is at work; end as it ended."""
     if not stage.is_final:
-        return stay(row, after=LOOK_SECONDS, reason="Waiting", message=f"{noun} is at work.")
+        return stay(row, after=LOOK_SECONDS)
     if stage.phase in {"cancelled", DELETED}:
         word = stage.current_phase.word.lower()
         return Outcome(CLEANING, "StageCancelled", f"{noun} was {word}.", ending="cancelled", after=0)

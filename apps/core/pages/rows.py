@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.core import ids
 from apps.core.models import Event, Goal, Managed
 from apps.core.page import Action, DangerDialog, PhasePart, PhaseTimeline, Pill
+from apps.core.phases import CLEANING
 from apps.core.wants import models_by_kind
 
 SECTIONS = {
@@ -117,7 +118,7 @@ def _line(root: str, event: Event, name: str) -> Line:
     phases = model.phases if model else {}
     old, new = phases.get(event.old), phases.get(event.new)
     moved = new is not None and event.old != event.new
-    before = f"{old.word} → " if old and moved else ""
+    before = f"{old.word} → " if old and moved and old.name != CLEANING else ""
     return Line(
         at=event.at,
         kind=model.title if model else event.kind,
