@@ -7,6 +7,9 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 POOLED_CONNECTIONS = 16
+# A process that stalls in the middle of a transaction (it was frozen, its machine swaps) keeps rows locked that others
+# wait for. Workers' transactions take milliseconds; a request may check the whole of an upload within one.
+IDLE_SECONDS = {"web": 120, "worker": 10}
 
 
 def database_settings(url: str) -> dict[str, Any]:
@@ -24,7 +27,9 @@ def database_settings(url: str) -> dict[str, Any]:
         ) from None
     pooled = os.environ.get("WINDLASS_PROCESS") == "web"
     named = {name: str(parts.pop(name, "") or "") for name in ("dbname", "user", "password", "host", "port")}
+    idle = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS['web' if pooled else 'worker']}s"
     options: dict[str, Any] = {"connect_timeout": 5, "application_name": "windlass", **parts}
+    options["options"] = f"{options.get('options', '')} {idle}".strip()
     if pooled:
         options["pool"] = {"min_size": 1, "max_size": POOLED_CONNECTIONS, "timeout": 10}
     return {

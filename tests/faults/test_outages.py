@@ -148,7 +148,7 @@ def test_stop_and_delete_at_every_moment(plant: Plant, services: Services, make:
     met: set[str] = set()
     for tenth in range(12):
         row: Managed = getattr(plant, make)() if make != "run" else plant.run(sleep=0.5)
-        time.sleep(tenth * 0.15)
+        time.sleep(tenth * (0.5 if make == "deployment" else 0.15))
         row.refresh_from_db()
         met.add(row.phase)
         if wanted == "stop" and row.is_final:
