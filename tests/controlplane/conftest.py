@@ -58,7 +58,7 @@ class Installation:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 200
         while self.record().get("phase") != "running" or self.record().get("pid") != self.process.pid:
             assert self.process.poll() is None and time.monotonic() < deadline, self.output.read_text()
             time.sleep(0.05)

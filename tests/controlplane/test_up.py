@@ -68,9 +68,11 @@ def test_no_process_of_the_control_plane_loads_torch(running: Installation) -> N
             assert "libtorch" not in Path(f"/proc/{process}/maps").read_text(), name
 
 
-def test_a_child_that_is_killed_is_started_again(running: Installation) -> None:
-    before = running.pids()["web"]
+def test_a_worker_that_is_killed_takes_its_pool_along_and_is_started_again(running: Installation) -> None:
+    before = running.pids()["worker"]
+    pool = descendants(before)
     os.kill(before, signal.SIGKILL)
-    assert wait_until(lambda: running.pids()["web"] != before)
-    assert "web was ended by SIGKILL; it is started again in" in running.output.read_text()
-    assert wait_until(lambda: running.command("--check").returncode == 0, 40)
+    assert pool and wait_until(lambda: not any(alive(pid) for pid in pool))
+    assert wait_until(lambda: running.pids()["worker"] != before)
+    assert "worker was ended by SIGKILL; it is started again in" in running.output.read_text()
+    assert wait_until(lambda: descendants(running.pids()["worker"]) != set(), 40)

@@ -11,7 +11,7 @@ import pytest
 from .conftest import PROJECT, Installation, alive, descendants, wait_until
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_it_stops_all_that_it_started_and_keeps_the_data(installation: Installation) -> None:
     installation.start()
     assert installation.process is not None
