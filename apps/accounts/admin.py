@@ -19,7 +19,7 @@ from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 
 from apps.accounts import audit, services
 from apps.accounts.models import ApiKey, AuditEntry, Membership, Role, Secret, SignInLink, User, Workspace
-from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin, Operation, actor_of, user_of
+from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin, Operation, actor_of, stamp, user_of
 from apps.core.checks import name_errors
 
 admin.site.unregister(Group)  # Windlass has roles by workspace, and staff; groups would mean nothing
@@ -246,8 +246,7 @@ class EmailAddressAdmin(ConsoleAdmin):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(LargeTableAdmin):
-    list_display = ("at", "actor_name", "action", "target", "workspace", "address", "request_id")
-    list_display_links = ("at",)
+    list_display = (stamp("at"), "actor_name", "action", "target", "workspace", "address", "request_id")
     list_select_related = ("workspace",)
     list_filter = ("workspace",)
     search_fields = ("target",)

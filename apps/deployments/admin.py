@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin
+from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin, stamp
 from apps.core.admin.managed import ManagedAdmin
 from apps.core.admin.operations import STOP, delete
 from apps.deployments.models import Deployment, Gateway, Revision, UsageCursor, UsageWindow
@@ -38,7 +38,7 @@ class UsageWindowAdmin(LargeTableAdmin):
     search_ids = {"dep": "deployment"}
     search_fields = ("deployment",)
     search_help_text = "The whole id of a deployment (dep_…)."
-    list_display = ("starts_at", "seconds", "deployment", "revision", "requests", "errors")
+    list_display = (stamp("starts_at"), "seconds", "deployment", "revision", "requests", "errors")
     list_select_related = ("deployment",)
 
 

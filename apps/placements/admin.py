@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Func, IntegerField, QuerySet
 from django.http import HttpRequest
 
-from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin
+from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin, stamp
 from apps.core.admin.managed import ManagedAdmin
 from apps.core.figures import file_size, memory
 from apps.placements.models import LogChunk, Place, Placement, PlacementBlob, Reservation
@@ -59,7 +59,7 @@ class LogChunkAdmin(LargeTableAdmin):
     search_ids = {"plc": "placement"}
     search_fields = ("placement",)
     search_help_text = "The whole id of a placement (plc_…)."
-    list_display = ("placement", "stream", "offset", "size", "at")
+    list_display = ("placement", "stream", "offset", "size", stamp("at"))
     list_select_related = ("placement",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

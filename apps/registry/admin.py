@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin
+from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin, stamp
 from apps.core.admin.managed import ManagedAdmin
 from apps.core.admin.operations import CANCEL, delete
-from apps.core.figures import file_size
+from apps.core.figures import file_size, short_digest
 from apps.registry.models import Blob, BlobGrave, BlobPart, Dataset, DatasetVersion, Model, ModelFile, ModelVersion
 from apps.registry.services import check_dataset_version_unused, check_model_version_unused
 
@@ -50,13 +50,17 @@ class BlobAdmin(LargeTableAdmin):
     search_ids = {"blob": "pk"}
     search_fields = ("sha256",)
     search_help_text = "The whole id of a blob (blob_…)."
-    list_display = ("short_id", "workspace", "state", "size", "media_type", "sha256", "touched_at")
+    list_display = ("short_id", "workspace", "state", "size", "media_type", "digest", stamp("touched_at"))
     list_select_related = ("workspace",)
     list_filter = ("state", "workspace")
 
     @admin.display(description="size")
     def size(self, blob: Blob) -> str:
         return file_size(blob.size_bytes)
+
+    @admin.display(description="sha256")
+    def digest(self, blob: Blob) -> str:
+        return short_digest(blob.sha256 or "")
 
 
 @admin.register(BlobPart)

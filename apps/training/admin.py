@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from apps.core.admin.base import LargeTableAdmin
+from apps.core.admin.base import LargeTableAdmin, stamp
 from apps.core.admin.managed import ManagedAdmin
 from apps.core.admin.operations import CANCEL, delete
 from apps.training.models import MetricPoint, TrainingRun
@@ -21,5 +21,5 @@ class MetricPointAdmin(LargeTableAdmin):
     search_ids = {"run": "run"}
     search_fields = ("run",)
     search_help_text = "The whole id of a run (run_…)."
-    list_display = ("run", "name", "step", "value", "at")
+    list_display = ("run", "name", "step", "value", stamp("at"))
     list_select_related = ("run",)

@@ -38,6 +38,13 @@ def test_retry_forgets_strikes_and_wakes(staff: Client, staff_user: User, run: T
     assert Event.objects.filter(row_id=run.pk, reason="RetryWanted", actor=staff_user.actor.id).exists()
 
 
+def test_a_page_says_where_its_row_is(staff: Client, run: TrainingRun) -> None:
+    later(run, strikes=12)
+    page = staff.get(page_of(run)).content.decode()
+    assert "Queued, quarantined" in page and "(&#x27;" not in page
+    assert f"q={run.typed_id}" in page
+
+
 def test_wake_keeps_strikes(staff: Client, staff_user: User, run: TrainingRun) -> None:
     later(run, strikes=2)
     do(staff, run, "wake")

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from apps.core.admin import schedule  # noqa: F401 - registers the scheduled jobs
-from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin
+from apps.core.admin.base import LargeTableAdmin, stamp
 from apps.core.admin.managed import TONES
 from apps.core.figures import short_id
 from apps.core.ids import typed
@@ -40,8 +40,7 @@ class KindFilter(admin.SimpleListFilter):
 
 @admin.register(Event)
 class EventAdmin(LargeTableAdmin):
-    list_display = ("at", "row", "change", "reason", "message", "actor_name", "workspace")
-    list_display_links = ("at",)
+    list_display = (stamp("at"), "row", "change", "reason", "message", "actor_name", "workspace")
     list_select_related = ("workspace",)
     list_filter = (KindFilter, "workspace")
     search_fields = ("row_id",)
@@ -74,8 +73,5 @@ class IdempotencyRecordAdmin(LargeTableAdmin):
     """Answers are kept sealed, since one may hold a new API key; they are no more shown than opened."""
 
     hidden = ("response", "headers", "body_sha256")
-    list_display = ("created_at", "route", "key", "owner", "status")
+    list_display = (stamp("created_at"), "route", "key", "owner", "status")
     ordering = ("-created_at",)
-
-
-__all__ = ["ConsoleAdmin"]

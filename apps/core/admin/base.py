@@ -18,7 +18,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
-from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from apps.accounts import audit
@@ -57,6 +56,19 @@ def user_of(request: HttpRequest) -> User:
 
 def actor_of(request: HttpRequest) -> Actor:
     return user_of(request).actor
+
+
+def stamp(field: str) -> Any:
+    """A column for a time, to the second."""
+
+    @display(description=field.replace("_", " "), ordering=field)
+    def column(row: Any) -> SafeString | str:
+        moment = getattr(row, field)
+        if moment is None:
+            return "-"
+        return format_html('<span class="whitespace-nowrap">{}</span>', moment.strftime("%Y-%m-%d %H:%M:%S"))
+
+    return column
 
 
 class ConsoleAdmin(ModelAdmin):
@@ -171,18 +183,9 @@ class ConsoleAdmin(ModelAdmin):
             return self._confirmed(request, operation, [row], reverse(name, args=(object_id,)))
 
         one.__name__ = f"{operation.name}_one"
-        variant = ActionVariant.DANGER if operation.danger else ActionVariant.DEFAULT
-        decorated: Any = action(description=operation.title, url_path=operation.name, icon=operation.icon)(
-            lambda _, *args, **kwargs: one(*args, **kwargs)
-        )
-        decorated.variant = variant
-
-        def bound(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            response: HttpResponse = decorated(self, request, *args, **kwargs)
-            return response
-
-        bound.__dict__.update(decorated.__dict__)
-        return bound
+        described: Any = action(description=operation.title, url_path=operation.name, icon=operation.icon)(one)
+        one.__dict__.update(described.__dict__)  # Unfold reads these from what is found at the console itself
+        return one
 
     def _confirmed(self, request: HttpRequest, operation: Operation, rows: list[Any], back: str) -> HttpResponse:
         """Ask first, by a page that says what it means; then do it to each row and say what became of it."""

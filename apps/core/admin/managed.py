@@ -23,7 +23,7 @@ from apps.core.pages.rows import NAMED_BY, label
 TONES = {"ok": "success", "run": "info", "wait": "", "warn": "warning", "bad": "danger", "off": ""}
 SHORT = 90
 WANTED = ("typed_id", "workspace", "goal", "generation", "created_at", "created_by")
-STATE = ("phase_word", "reason", "message", "progress", "phase_since", "ending", "observed_generation", "version")
+STATE = ("phase_now", "reason", "message", "progress", "phase_since", "ending", "observed_generation", "version")
 WORK = ("queue", "due_at", "strikes", "retries", "wakes", "hinted_at", "lease", "lease_expires_at", "events")
 WAITING = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now())
 STATES = {
@@ -105,14 +105,18 @@ class ManagedAdmin(ConsoleAdmin):
         return [name for _, options in self.get_fieldsets(request, obj) for name in options["fields"]]
 
     @display(description="name")
-    def name_shown(self, row: Any) -> str:
-        return label(row)
+    def name_shown(self, row: Any) -> SafeString:
+        return format_html('<span class="whitespace-nowrap">{}</span>', label(row))
 
     @display(description="phase", ordering="phase", label=TONES)
     def phase_word(self, row: Any) -> tuple[str, str]:
         if row.quarantined and not row.is_final:
             return "warn", f"{row.current_phase.word}, quarantined"
         return row.current_phase.tone, row.current_phase.word
+
+    @display(description="phase")
+    def phase_now(self, row: Any) -> str:
+        return str(self.phase_word(row)[1])
 
     @display(description="message")
     def short_message(self, row: Any) -> SafeString | str:
@@ -134,7 +138,7 @@ class ManagedAdmin(ConsoleAdmin):
             return ""
         if row.lease_expires_at < timezone.now():
             return "ended, not given back"
-        return format_html("ends {}", _moment(row.lease_expires_at))
+        return format_html('<span class="whitespace-nowrap">ends {}</span>', _moment(row.lease_expires_at))
 
     @display(description="events")
     def events(self, row: Any) -> SafeString:
@@ -143,4 +147,6 @@ class ManagedAdmin(ConsoleAdmin):
 
 
 def _moment(moment: Any) -> SafeString:
-    return format_html('<span title="{} UTC">{}</span>', moment.strftime("%Y-%m-%d %H:%M:%S"), ago(moment))
+    return format_html(
+        '<span class="whitespace-nowrap" title="{} UTC">{}</span>', moment.strftime("%Y-%m-%d %H:%M:%S"), ago(moment)
+    )
