@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from apps.placements.foreign import parse_json
 from apps.placements.models import LogChunk, Placement
 
 
@@ -52,7 +52,7 @@ def json_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
 def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError:
             continue
         if isinstance(value, dict):

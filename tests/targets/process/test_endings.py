@@ -24,7 +24,9 @@ def test_well(host):
 def test_exit_code_with_the_last_line(kept, host):
     exit = host.run("import sys; print('No GPU here.'); sys.exit(3)").exit
     assert (exit.code, exit.signal, exit.reason) == (3, None, "error")
-    assert exit.message == "The program ended with exit code 3; its last line was: No GPU here."
+    assert exit.message == (
+        "The program ended with exit code 3; its last line was “No GPU here.” A program that goes well ends with 0."
+    )
 
 
 def test_a_script_that_fails_at_import(kept, host):
@@ -34,15 +36,13 @@ def test_a_script_that_fails_at_import(kept, host):
     workload = type(workload)(**{**workload.__dict__, "argv": ("python", "-S", "in/script.py")})
     host.apply(workload, grants=Grants({"script.py": grant}))
     exit = host.ended().exit
-    assert exit.message == (
-        "Your script stopped at line 7 of script.py: ModuleNotFoundError: No module named 'albumentations'"
-    )
+    assert exit.message.startswith("Your script stopped at line 7: no module named `albumentations`. ")
 
 
 @pytest.mark.parametrize(
     ("number", "reason", "says"),
     [
-        (signal.SIGKILL, "killed", "killed from outside by signal 9"),
+        (signal.SIGKILL, "killed", "killed by signal 9 (SIGKILL)"),
         (signal.SIGSEGV, "error", "crashed with signal 11"),
     ],
 )
@@ -60,19 +60,21 @@ def test_the_program_names_its_own_failure(kept, host):
 
 def test_a_failure_file_that_is_a_link_is_not_read(host):
     exit = host.run("import os, sys; os.symlink('/etc/hostname', 'out/failure.json'); sys.exit(1)").exit
-    assert (exit.failure, exit.message) == ("", "The program ended with exit code 1.")
+    assert exit.failure == "" and exit.message.startswith("The program ended with exit code 1 and said nothing.")
 
 
 def test_deadline(kept, host):
     exit = host.run("import time; time.sleep(600)", deadline_seconds=0.3).exit
     assert exit.reason == "deadline"
-    assert exit.message == "It was stopped at its deadline of 0.3 seconds."
+    assert exit.message == (
+        "It was stopped after 0.3 seconds, the longest that it may take. Give it more time, or less to do."
+    )
 
 
 def test_memory(kept, host, resources):
     exit = host.run(EATS, resources=resources(memory_bytes=64 * MIB)).exit
     assert exit.reason == "oom"
-    assert exit.message.startswith("It ran out of memory at 64 MiB.")
+    assert exit.message.startswith("It needed more memory than the 64 MiB that it has. Give it more, such as 128 MiB")
 
 
 def test_memory_is_watched_where_no_control_group_can_be_made(kept, host, resources, monkeypatch):
@@ -96,13 +98,12 @@ time.sleep(30)
 """
     exit = host.run(script, resources=resources(disk_bytes=20 * MIB)).exit
     assert (exit.reason, exit.failure) == ("error", "DiskFull")
-    assert "out and tmp together may hold 20 MiB" in exit.message
+    assert "may be 20 MiB in all" in exit.message
 
 
 def test_a_single_file_can_not_pass_the_limit_between_two_looks(host, resources):
     exit = host.run("open('out/a', 'wb').write(bytes(30_000_000))", resources=resources(disk_bytes=20 * MIB)).exit
-    assert exit.reason == "error"
-    assert "File too large" in exit.message
+    assert (exit.reason, exit.failure) == ("error", "DiskFull")
 
 
 def test_a_program_that_can_not_be_started(kept, host):

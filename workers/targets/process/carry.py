@@ -174,7 +174,8 @@ class Sealing:
         if self._size_bytes > self._output.max_bytes:
             raise CarryError(
                 "OutputTooLarge",
-                f"Output “{self._output.name}” is larger than the {gibibytes(self._output.max_bytes)} it may have.",
+                f"“{self._output.name}” can't be kept: it is larger than {gibibytes(self._output.max_bytes)}, the most "
+                "that it may have. Write a smaller one.",
             )
         self._sha256.update(data)
         self._left += data
@@ -209,8 +210,7 @@ def carry_out(files: WorkloadFiles, workload: Workload, grants: dict[str, Any], 
             if output.required and which == "all":
                 raise CarryError(
                     "OutputMissing",
-                    f"The program ended well, but did not write its output “{output.name}”. It belongs at "
-                    f"$WINDLASS_OUT/{output.name}.",
+                    f"The program ended well, but wrote no “{output.name}”. It belongs in WINDLASS_OUT.",
                 )
             continue
         grant = grants["outputs"].get(output.name)
@@ -238,11 +238,10 @@ def _carry_one(out: Path, output: Output, grant: dict[str, Any]) -> Stored:
         return sealing.finish()
     except OSError as error:
         sealing.abandon()
-        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
             raise CarryError(
                 "OutputRefused",
-                f"Output “{output.name}” can't be taken: {error.strerror} ({error.filename}). It must be a "
-                f"{'plain file' if output.shape == 'file' else 'folder of plain files'}, without links.",
+                _refused(output, str(error.filename or output.name)),
             ) from error
         raise
     except CarryError:
@@ -250,6 +249,13 @@ def _carry_one(out: Path, output: Output, grant: dict[str, Any]) -> Stored:
         raise
     finally:
         os.close(folder)
+
+
+def _refused(output: Output, found: str) -> str:
+    kind = "file" if output.shape == "file" else "folder"
+    if found == output.name:
+        return f"“{output.name}” can't be kept: it is no plain {kind}. Write the {kind} itself there, not a link."
+    return f"“{output.name}” can't be kept: “{found}” in it is no plain file. Write the file itself there, not a link."
 
 
 def _pack(archive: tarfile.TarFile, folder: int, prefix: str, count: list[int]) -> None:
@@ -282,6 +288,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _storage_failed(way: str, error: OSError) -> str:
+    what = "What it needs could not be fetched" if way == "in" else "What it left could not be stored"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what}: the disk is full. Nothing half-written was kept. Free some space, then start it again."
+    return f"{what}: {error.strerror or error} ({error.filename}). Start it again; if that does not help, see the disk."
+
+
 def main(arguments: list[str]) -> int:
     way, directory, which = arguments[0], Path(arguments[1]), (*arguments[2:], "all")[0]
     os.umask(0o022)  # a caged program runs under another user and must be able to read its inputs
@@ -299,7 +312,7 @@ def main(arguments: list[str]) -> int:
     except CarryError as error:
         said = {"failure": error.failure, "message": str(error)}
     except OSError as error:
-        said = {"failure": "StorageFailed", "message": f"A file could not be read or written: {error}"}
+        said = {"failure": "StorageFailed", "message": _storage_failed(way, error)}
     write_whole(directory / "carried.json", json.dumps(said).encode())
     return 0 if "outputs" in said else 1
 

@@ -160,7 +160,8 @@ class Copy:
             )
         else:
             cause: Cause = "memory" if out_of_memory and not self.cause else self.cause
-            told = ending(status, cause, self._limits, self.files.path / "out", self.files.stream(str(self.ordinal)))
+            out, log = self.files.path / "out", self.files.stream(str(self.ordinal))
+            told = ending(status, cause, self._limits, out, log, self.spec.workload.trust == "uploaded")
         self._ended(told)
         self.log.close()
 

@@ -100,7 +100,8 @@ class Shim:
         def ended(status: int) -> None:
             self._carrying = 0
             said = self.files.read_carried()
-            broken = f"carry ended with status {os.waitstatus_to_exitcode(status)} and said nothing; see shim.log."
+            what = "What it needs could not be fetched" if way == "in" else "What it left could not be stored"
+            broken = f"{what}: the process for that was ended ({os.waitstatus_to_exitcode(status)}). Start it again."
             outputs = said.get("outputs") if status == 0 else None
             done(outputs, said.get("failure", "CarryFailed"), said.get("message", broken))
 
