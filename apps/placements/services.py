@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Sum
 
 from apps.core import ids
@@ -53,7 +54,7 @@ def reserve(owner: Managed, attempt: int, draft: Draft) -> Placement:
         place=place,
         workload=workload.to_json(),
     )
-    create(placement, WINDLASS, message=f"{draft.slot}, attempt {attempt}, on {place.name}")
+    create(placement, WINDLASS, message=f"Getting ready on {place.name}.")
     Reservation.objects.create(
         placement=placement,
         place=place,
@@ -93,24 +94,32 @@ def _fitting_place(draft: Draft) -> Place:
             reasons.append(f"{host.name} is draining")
         elif host.lost_at:
             reasons.append(f"{host.name} is lost")
-        elif draft.uploaded and not host.caged:
+        elif draft.uploaded and not host.caged and not settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS:
             reasons.append(f"{host.name} can't keep uploaded scripts apart: install bubblewrap there")
         else:
-            why_not = _why_not(free(place), draft.resources)
+            why_not = _why_not(place, draft.resources)
             if not why_not:
                 return place
             reasons.append(f"{host.name} has {why_not}")
     raise NoCapacity("; ".join(reasons) or "no host has joined yet; start one with make up")
 
 
-def _why_not(there: Resources, needed: Resources) -> str:
-    if needed.cpus > there.cpus + 1e-9:
-        return f"{max(0.0, there.cpus):.2f} processors free, {needed.cpus:.2f} are needed"
-    if needed.memory_bytes > there.memory_bytes:
-        gib = 1024**3
-        return f"{max(0, there.memory_bytes) / gib:.1f} GiB free, {needed.memory_bytes / gib:.1f} GiB are needed"
-    if needed.gpus > there.gpus:
-        return f"{max(0, there.gpus)} GPUs free, {needed.gpus} are needed"
+def _why_not(place: Place, needed: Resources) -> str:
+    """What a place lacks for this, and whether waiting helps; "" where it fits."""
+    host, there, gib = place.host, free(place), 1024**3
+    assert host is not None
+    for unit, size, total, left, wanted in (
+        ("processors", 1.0, host.cpus, there.cpus, needed.cpus),
+        ("GiB of memory", gib, host.memory_bytes, there.memory_bytes, needed.memory_bytes),
+        ("GPUs", 1.0, host.gpus, there.gpus, needed.gpus),
+    ):
+        if wanted > total + 1e-9:
+            return f"{total / size:.3g} {unit} in all, {wanted / size:.3g} are needed: ask for less, or add a host"
+        if wanted > left + 1e-9:
+            return (
+                f"{max(0.0, left / size):.3g} of {total / size:.3g} {unit} free, {wanted / size:.3g} are needed: "
+                "it starts by itself when there is room"
+            )
     return ""
 
 
@@ -127,7 +136,7 @@ def resize(placement: Placement, replicas: int) -> Placement:
     more = replicas - workload.replicas
     each = workload.resources
     if more > 0:
-        why_not = _why_not(free(place), each.times(more))
+        why_not = _why_not(place, each.times(more))
         if why_not:
             raise NoCapacity(f"{place.name} has {why_not}")
     total = each.times(replicas)

@@ -215,7 +215,7 @@ def _report(
         phase, reason = "starting", "Starting"
         message = note or f"Loading the model: {len(ready)} of {wanted} replicas ready."
     if crash and len(ready) < wanted:
-        message = f"{message} {crash}"
+        message = f"{message} {crash}" + (f" Roll back to stay at r{min(on_list)}." if phase == "updating" else "")
     return _outcome(row, phase, reason, message, listing=listing, fields=fields, after=after)
 
 
@@ -247,8 +247,8 @@ def cleaning(row: Deployment, context: Context) -> Outcome:
         return _outcome(row, CLEANING, "Deleting", "Taken off the gateway.", listing=[])
     if not is_applied(row):
         return stay(row, after=1)
-    if left := settle_placements(row.pk, Goal.DELETE, context):
-        return stay(row, after=2, message=f"{left} placements are being removed.")
+    if settle_placements(row.pk, Goal.DELETE, context):
+        return stay(row, after=2, message="Its replicas are being stopped and removed.")
     return _outcome(row, DELETED, "Deleted", "", fields={"ready_replicas": 0, "serving_revision": None}, gateways=True)
 
 

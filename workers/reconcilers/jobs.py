@@ -6,7 +6,6 @@ outputs: a `Job` says both.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from apps.core.models import Goal
 from apps.core.phases import CLEANING, DELETED
 from apps.core.wants import lock, want
 from apps.placements import services
+from apps.placements.foreign import parse_json
 from apps.placements.models import Placement, PlacementBlob
 from apps.placements.observation import Observed
 from apps.placements.workload import Input
@@ -49,6 +49,8 @@ class Job:
     to write when an attempt begins. `follow`: what to write while it works. `finish`: what a placement that ended
     well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint). `clear`: removes
     what is the owner's alone, when it is deleted; `forgets`: its references that go with it, so that their blobs can.
+    `words`: by reason, what to tell of a failure where its place's own words can't know what helps. `cancelled`: what
+    to tell after a cancel, from the fields that are written with it.
     """
 
     kind: str
@@ -59,6 +61,8 @@ class Job:
     kept: Callable[[Any, dict[str, Blob]], dict[str, Any]] = lambda row, outputs: {}
     clear: Callable[[Any], None] = lambda row: None
     forgets: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
+    cancelled: Callable[[dict[str, Any]], str] = lambda changes: "Cancelled. Nothing of it is kept."
     started_phase: str = ""
     fresh: Mapping[str, Any] = field(default_factory=dict)
 
@@ -126,17 +130,20 @@ class Job:
             return Outcome(
                 phase="queued",
                 reason="AttemptLost",
-                message=f"Attempt {row.attempt} was interrupted ({placement.message or 'no reason known'}). "
+                message=f"Attempt {row.attempt} was interrupted. {placement.message} "
                 "It goes on by itself; nothing for you to do.",
                 after=1,
                 fields={**changes, "fruitless_attempts": fruitless},
                 also=also,
             )
         reason = placement.reason
-        message = placement.message
+        message = self.words.get(reason, placement.message)
         if lost:
             reason = "AttemptsExhausted"
-            message = f"It was interrupted {fruitless} times in a row before it got anywhere, last: {message}"
+            message = (
+                f"It was interrupted {fruitless} times in a row before it got anywhere. The last time: {message} "
+                "Its log may tell why; where memory is short, ask for less at once. Then start it again."
+            )
         return Outcome(
             phase=CLEANING, ending="failed", reason=reason, message=message, after=0, fields=changes, also=also
         )
@@ -146,7 +153,7 @@ class Job:
         deleting = row.ending == DELETED
         left = settle_placements(row.pk, Goal.DELETE if deleting else Goal.STOP, context)
         if left:
-            return stay(row, after=5, message=row.message or f"Cleaning up: {left} left.")
+            return stay(row, after=5, message=row.message or "Cleaning up after it.")
         changes: dict[str, Any] = {}
         last = Placement.objects.filter(owner_id=row.pk, slot=SLOT, attempt=row.attempt).first()
         if last and not deleting:
@@ -160,7 +167,7 @@ class Job:
             self.clear(row)
             changes |= dict.fromkeys(self.forgets)
         words = {
-            "cancelled": ("Cancelled", "Cancelled. What it had written as a checkpoint is kept."),
+            "cancelled": ("Cancelled", self.cancelled(changes)),
             DELETED: ("Deleted", ""),
         }
         reason, message = words.get(row.ending, (row.reason, row.message))
@@ -213,7 +220,7 @@ def read_json(blob: Blob | None) -> dict[str, Any]:
     if blob is None or (blob.size_bytes or 0) > JSON_BYTES:
         return {}
     try:
-        value = json.loads(b"".join(blobs.read(blob)))
+        value = parse_json(b"".join(blobs.read(blob)))
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -67,16 +67,19 @@ def _meaning(row: Placement, seen: Observed) -> tuple[str, str, str]:
         reason = seen.exit.failure or EXIT_REASONS.get(seen.exit.reason, "ProgramFailed")
         return CLEANING, reason, seen.exit.message or "It ended."
     if seen.state == "gone":
-        return CLEANING, "Lost", "The target no longer has it."
+        return CLEANING, "Lost", "Its host no longer has it."
     if seen.state in {"running", "ready"}:
-        return seen.state, seen.state.capitalize(), seen.message or _crash_sentence(seen)
-    return row.phase, row.reason, seen.message or _crash_sentence(seen) or row.message
+        return seen.state, seen.state.capitalize(), _crash_sentence(seen) or seen.message
+    return row.phase, row.reason, _crash_sentence(seen) or seen.message or row.message
 
 
 def _crash_sentence(seen: Observed) -> str:
     """What a replica that starts again and again says of itself."""
-    words = [f"Replica {rank.ordinal}: {rank.message}" for rank in seen.ranks if rank.restarts and rank.message]
-    return words[0] if words else ""
+    for rank in seen.ranks:
+        if rank.restarts and rank.message:
+            times = "once" if rank.restarts == 1 else f"{rank.restarts} times"
+            return f"Replica {rank.ordinal} ended {times}. {rank.message}"
+    return ""
 
 
 def cleaning(row: Placement, context: Context) -> Outcome:
@@ -88,6 +91,7 @@ def cleaning(row: Placement, context: Context) -> Outcome:
     if seen is None:
         return stay(row, after=2)
     if seen.state == "gone":
+        context.record("release", lambda: _release_outputs(row))
         return _finished(row)
     if row.clear_asked_at is not None:
         return stay(row, after=2)
@@ -200,6 +204,16 @@ def _seal_outputs(row: Placement, seen: Observed) -> None:
         if stored and item.blob.state != Blob.State.READY:
             blob = blobs.seal_output(item.blob, stored.sha256, stored.size_bytes)
             PlacementBlob.objects.filter(pk=item.pk).update(blob=blob)
+            if blob.pk != item.blob_id:
+                blobs.abandon(item.blob)
+
+
+def _release_outputs(row: Placement) -> None:
+    """What was never whole is taken back at once: nobody writes it any more, and a full disk needs the room."""
+    unfinished = PlacementBlob.objects.filter(placement=row, way="out").exclude(blob__state=Blob.State.READY)
+    for item in unfinished.select_related("blob"):
+        item.delete()
+        blobs.abandon(item.blob)
 
 
 def _outcome(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,8 +24,11 @@ from workers.reconcilers.jobs import Ending, Job, blob_input, output_blob, read_
 MODEL_FILES = ("model.safetensors", "config.json", "reference.onnx", "signature.json", "metrics.json")
 RESERVED = frozenset({"step", "total_steps", "time"})
 READ_BYTES = 1024**2
+LARGEST_STEP = 2**63 - 1
+MOST_METRICS = 200
 CPUS_PER_PROCESS = 0.5
 ELASTIC_RESTARTS = 3
+GRACE_SECONDS = 30
 
 
 def draft(run: TrainingRun, context: Context) -> Draft:
@@ -55,7 +58,7 @@ def draft(run: TrainingRun, context: Context) -> Draft:
             outputs=tuple(outputs),
             resources=resources,
             ranks=run.processes,
-            grace_seconds=30,
+            grace_seconds=GRACE_SECONDS,
             deadline_seconds=run.deadline_seconds,
         )
 
@@ -87,24 +90,29 @@ def follow(run: TrainingRun, placement: Placement) -> dict[str, Any]:
     offset = run.metrics_offset
     content, begins = streams.read(placement, "metrics-0", offset, READ_BYTES)
     lines, consumed = streams.json_lines(content)
+    if not consumed and len(content) == READ_BYTES:
+        consumed = READ_BYTES  # no metrics line is that long: what stands here is something else
     if not consumed:
         return changes
-    points, latest, step, total = [], {}, run.step, run.total_steps
+    points: list[MetricPoint] = []
+    latest: dict[str, float] = {}
+    step, total = run.step, run.total_steps
     for line in lines:
-        if not isinstance(line.get("step"), int) or line["step"] < 0:
+        if not _is_step(line.get("step")):
             continue
         step = line["step"]
-        total = line["total_steps"] if isinstance(line.get("total_steps"), int) else total
-        at = datetime.fromtimestamp(line["time"], UTC) if _is_number(line.get("time")) else datetime.now(UTC)
+        total = line["total_steps"] if _is_step(line.get("total_steps")) else total
+        at = _time(line.get("time"))
         for name, value in line.items():
-            if name not in RESERVED and _is_number(value) and len(name) <= 60:
+            known = name in run.metrics or name in latest or len(run.metrics) + len(latest) < MOST_METRICS
+            if known and name not in RESERVED and _is_number(value) and 0 < len(name) <= 60:
                 points.append(MetricPoint(run=run, name=name, step=step, value=float(value), at=at))
                 latest[name] = float(value)
     changes |= {
         "metrics": {**run.metrics, **latest},
         "metrics_offset": begins + consumed,
         "step": step,
-        "total_steps": max(total, 0),
+        "total_steps": total,
         "progress": min(1.0, step / total) if total > 0 else None,
         "message": lead(step, total, {**run.metrics, **latest}),
         "also": lambda: _write_points(points),
@@ -126,7 +134,20 @@ def _write_points(points: list[MetricPoint]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one that a column of doubles can hold; a whole number may be larger than any double."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e308
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_STEP
+
+
+def _time(value: object) -> datetime:
+    """A script's clock may say anything; then now will do."""
+    if _is_number(value):
+        with suppress(OverflowError, ValueError, OSError):
+            return datetime.fromtimestamp(float(value), UTC)  # type: ignore[arg-type]
+    return datetime.now(UTC)
 
 
 def lead(step: int, total: int, metrics: dict[str, Any]) -> str:
@@ -143,6 +164,10 @@ def kept(run: TrainingRun, outputs: dict[str, Blob]) -> dict[str, Any]:
     return {"checkpoint": outputs["checkpoint"]} if "checkpoint" in outputs else {}
 
 
+def cancelled(changes: dict[str, Any]) -> str:
+    return f"Cancelled. {'Its checkpoint is kept.' if 'checkpoint' in changes else 'It had no checkpoint yet.'}"
+
+
 def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> Ending:
     """The outputs become the model's next version."""
     files = {name: blob for name, blob in outputs.items() if name in MODEL_FILES}
@@ -151,7 +176,8 @@ def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> 
         return Ending(
             "succeeded",
             "NoModel",
-            "It ended well and left no model: it wrote neither model.safetensors nor reference.onnx to WINDLASS_OUT.",
+            "It ended well, but left no model: neither model.safetensors nor reference.onnx is in WINDLASS_OUT. "
+            "Write one of them before the script ends; what it leaves running in the background ends with it.",
             fields,
         )
     version = ModelVersion(
@@ -194,6 +220,7 @@ RECONCILER = Job(
     finish,
     follow=follow,
     kept=kept,
+    cancelled=cancelled,
     clear=clear,
     forgets=("checkpoint", "script"),
     started_phase="starting",

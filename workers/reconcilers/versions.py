@@ -80,9 +80,27 @@ def model_clear(row: ModelVersion) -> None:
     ModelFile.objects.filter(version=row).delete()
 
 
+# A check's memory and time are fixed: what can be changed is the upload.
+WORDS = {
+    "OutOfMemory": "Checking it needed more than 2 GiB of memory. Upload it in smaller pieces.",
+    "Deadline": "Checking it took longer than 30 minutes. Upload it in smaller pieces.",
+}
 DATASET_RECONCILER = Job(
-    "dataset_version", "checking", dataset_draft, dataset_finish, kept=_kept, forgets=("upload", "prepared")
+    "dataset_version",
+    "checking",
+    dataset_draft,
+    dataset_finish,
+    kept=_kept,
+    forgets=("upload", "prepared"),
+    words=WORDS,
 ).reconciler()
 MODEL_RECONCILER = Job(
-    "model_version", "checking", model_draft, model_finish, kept=_kept, clear=model_clear, forgets=("upload",)
+    "model_version",
+    "checking",
+    model_draft,
+    model_finish,
+    kept=_kept,
+    clear=model_clear,
+    forgets=("upload",),
+    words=WORDS,
 ).reconciler()
