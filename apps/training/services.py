@@ -111,9 +111,8 @@ def _script_errors(run: TrainingRun, script: Blob) -> list[FieldError]:
         errors.append(FieldError("script", "A script has at most 4 MiB.", "Send data as a dataset."))
     hosts = list(Host.objects.filter(lost_at=None))
     if hosts and not any(host.caged for host in hosts) and not settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS:
-        why = hosts[0].isolation or "No host here can keep a script apart from other data."
-        fix = "Install bubblewrap on a host, or use a recipe."
-        errors.append(FieldError("script", f"Uploaded scripts are refused here. {why}", fix))
+        detail = hosts[0].isolation or "No host here can keep a script apart from other data."
+        errors.append(FieldError("script", detail, "Until then, use a recipe."))
     try:
         size = len(json.dumps(run.hyperparameters, allow_nan=False))
     except ValueError:

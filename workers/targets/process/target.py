@@ -224,7 +224,7 @@ class ProcessTarget:
         if wrong := [name for name in names if not NAME.match(name)]:
             raise Refused("BadName", f"{wrong[0]!r} can't be a file name here. A name that works: model.onnx")
         if workload.trust == "uploaded" and not self._allow_uncaged and not cage.caged():
-            raise Refused("NoCage", f"Uploaded scripts don't run on this host. {cage.describe()}")
+            raise Refused("NoCage", f"{cage.describe()} Until then, use a recipe.")
 
     def _make(self, files: WorkloadFiles, spec: Spec, secrets: dict[str, bytes], grants: Grants) -> None:
         """The directory appears whole, by one rename; what a crash leaves before that is swept as rubbish."""
