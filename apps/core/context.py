@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.accounts.auth import Access
-from apps.accounts.models import Workspace
+from apps.accounts.models import User, Workspace
 from apps.clusters.models import Host
 from apps.core.page import NavGroup, NavItem
 
@@ -49,7 +49,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     """The context processor. Pages outside a workspace get nothing, and ask the database nothing."""
     access: Access | None = getattr(request, "page_access", None)
     if access is None:
-        return {"nav": None}
+        return {"nav": None, "first_sign_in": nobody_yet}
     workspace, section = access.workspace, getattr(request, "page_section", "")
     root = f"/w/{workspace.slug}/"
     return {
@@ -65,6 +65,11 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "health_words": health_words(),
         "version": version(),
     }
+
+
+def nobody_yet() -> bool:
+    """Whether nobody has ever signed in: then the sign-in page says where the first password is."""
+    return not User.objects.filter(last_login__isnull=False).exists()
 
 
 def workspaces(request: HttpRequest, current: Workspace, section: str) -> list[Choice]:

@@ -12,6 +12,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -114,17 +115,16 @@ def send(deployment: Deployment, revision: Revision, body: dict[str, Any]) -> An
     addresses = [infer_url(deployment, revision), *(f"{base}{path}" for base in _replicas(deployment))]
     ends = time.monotonic() + KEY_PATIENCE_SECONDS
     reason = "it does not answer"
-    with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-        for address in addresses:
-            try:
-                answer = _ask(client, address, secret, body)
-                # Replicas read a new key within seconds; one that is refused after that is refused for good.
-                while answer.status == 401 and time.monotonic() < ends:
-                    time.sleep(0.25)
-                    answer = _ask(client, address, secret, body)
-                return answer
-            except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
+    for address in addresses:
+        try:
+            answer = _ask(address, secret, body)
+            # Replicas read a new key within seconds; one that is refused after that is refused for good.
+            while answer.status == 401 and time.monotonic() < ends:
+                time.sleep(0.25)
+                answer = _ask(address, secret, body)
+            return answer
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
     where = urlsplit(addresses[0]).netloc
     words = f"The gateway at {where} can't be reached from the web server ({reason}). Look at the health page."
     return Answer(0, {}, words)
@@ -140,9 +140,15 @@ def _replicas(deployment: Deployment) -> list[str]:
     return found
 
 
-def _ask(client: httpx.Client, address: str, secret: str, body: dict[str, Any]) -> Answer:
+@cache
+def _client() -> httpx.Client:
+    """One for the process: a connection made anew for each call would be most of the time that the page shows."""
+    return httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+
+
+def _ask(address: str, secret: str, body: dict[str, Any]) -> Answer:
     began = time.perf_counter()
-    response = client.post(address, json=body, headers={"Authorization": f"Bearer {secret}"})
+    response = _client().post(address, json=body, headers={"Authorization": f"Bearer {secret}"})
     spent = (time.perf_counter() - began) * 1000
     try:
         content = response.json()
