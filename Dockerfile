@@ -17,11 +17,11 @@ RUN groupadd --gid ${USER_ID} windlass \
 WORKDIR /opt/windlass
 COPY pyproject.toml requirements.lock ./
 ARG EXTRAS=""
-RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+RUN --mount=type=secret,id=pip.conf \
     --mount=type=secret,id=ca-certificates.crt \
     --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv .venv \
-    && .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -c requirements.lock ".${EXTRAS}"
+    && PIP_CONFIG_FILE=/run/secrets/pip.conf .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -c requirements.lock ".${EXTRAS}"
 
 COPY manage.py ./
 COPY static static
