@@ -30,12 +30,30 @@ class TypedId(serializers.Field[uuid.UUID, str, str, Any]):
 class AnyObject(serializers.JSONField):
     """A JSON object of any content."""
 
-    default_error_messages = {"not_a_dict": "This must be an object."}
+    default_error_messages = {
+        "not_a_dict": "This must be an object.",
+        "too_deep": "It is nested too deeply.",
+        "no_text": "It holds a NUL or half a character, which no text may hold.",
+    }
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, dict):
             self.fail("not_a_dict")
+        try:
+            if not _can_be_kept(data):
+                self.fail("no_text")
+        except RecursionError:
+            self.fail("too_deep")
         return super().to_internal_value(data)
+
+
+def _can_be_kept(value: Any) -> bool:
+    """Whether PostgreSQL takes all texts in it."""
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return all(_can_be_kept(name) and _can_be_kept(item) for name, item in value.items())
+    return all(map(_can_be_kept, value)) if isinstance(value, list) else True
 
 
 class Input(serializers.Serializer[Any]):

@@ -29,6 +29,8 @@ FIXES = {
     "blank": "Send a text that is not empty.",
     "not_a_list": "Send a list.",
     "not_a_dict": "Send an object.",
+    "too_deep": "Make it flatter.",
+    "no_text": "Leave that character out.",
     "invalid_choice": "Use one of the values that the API's documentation lists.",
     "invalid": "Send a value of the type that the API's documentation names.",
 }

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
-from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.exceptions import MethodNotAllowed, ParseError
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
@@ -46,7 +46,10 @@ class LimitedJSONParser(JSONParser):
             problem = Problem(f"The body has {length:,} bytes; at most {LARGEST_BODY_BYTES:,} are read here.")
             problem.status, problem.code = 413, "TooLarge"
             raise problem
-        return super().parse(stream, media_type, parser_context)
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("The body is nested too deeply. Make it flatter.") from error
 
 
 class PostsPerMinute(UserRateThrottle):
