@@ -124,7 +124,8 @@ class Job:
             )
         changes |= self.kept(row, outputs)
         exit_ = last_seen(placement).exit
-        lost = placement.phase == "cancelled" or exit_ is None or exit_.reason in LOST
+        refused = placement.phase == "failed" and placement.applied_generation == 0  # it would be the next time too
+        lost = not refused and (placement.phase == "cancelled" or exit_ is None or exit_.reason in LOST)
         fruitless = 0 if outputs else row.fruitless_attempts + 1
         if lost and fruitless < FRUITLESS_ATTEMPTS:
             return Outcome(
