@@ -29,7 +29,7 @@ from tests.spine import conftest as spine
 from workers import host, targets
 from workers.gateway.bootstrap import write_bootstrap
 from workers.reconcilers import training
-from workers.targets.process import processes
+from workers.targets.process import cage, processes
 from workers.targets.process.target import snapshot, stop_all
 
 MIB = 1024**2
@@ -139,6 +139,7 @@ def world(transactional_db: None, tmp_path_factory: pytest.TempPathFactory) -> I
         WINDLASS_GATEWAY_ADMIN_SOCKET=directory / "admin.sock",
         WINDLASS_HOST_CPUS=16.0,  # the programs here do little, and many wait at once
         WINDLASS_HOST_MEMORY_BYTES=64 * 1024**3,
+        WINDLASS_ALLOW_UNCAGED_SCRIPTS=not cage.caged(),
         WINDLASS_HINTS=False,
     )
     with ExitStack() as stack:
