@@ -59,7 +59,8 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step wants written. `after`: seconds until the row is due again (None: at the next resync).
+    """What a step wants written. `after`: seconds until the row is due again (None: at the next resync, or at once in
+    a new phase).
 
     `also` runs inside the transaction, after the rows of `locks` (kind, ids) were locked in the agreed order.
     """
@@ -251,9 +252,11 @@ def _apply(lease: Lease, outcome: Outcome, retried: bool) -> bool:
         if outcome.also:
             outcome.also()
         final = row.phases[outcome.phase].final
-        seconds = RESYNC_SECONDS if outcome.after is None else min(outcome.after, HOUR_SECONDS)
-        due: Any = Value(None) if final else _in_seconds(seconds)
         changed = outcome.phase != row.phase
+        # A new phase looks at once: what it waits for may have come before this claim, and its wake is spent.
+        at_latest = 0.0 if changed else RESYNC_SECONDS
+        seconds = at_latest if outcome.after is None else min(outcome.after, HOUR_SECONDS)
+        due: Any = Value(None) if final else _in_seconds(seconds)
         ending = outcome.ending if outcome.ending is not None else ("" if final else row.ending)
         shown = (
             outcome.phase != row.phase

@@ -74,6 +74,17 @@ def test_a_want_during_a_step_makes_the_row_due_again(workspace: Workspace) -> N
     assert place.goal == "delete"
 
 
+def test_a_new_phase_looks_at_once(workspace: Workspace) -> None:
+    """What it waits for may have come, and its wake been spent, before the step that led to it."""
+    place = make_place()
+    engine.reconcile("place", place.pk, steps(lambda row, context: Outcome("unreachable")))
+    place.refresh_from_db()
+    assert place.due_at <= timezone.now()
+    engine.reconcile("place", place.pk, steps(lambda row, context: Outcome("unreachable")))
+    place.refresh_from_db()
+    assert place.due_at > timezone.now() + timedelta(minutes=5)
+
+
 def test_success_forgives_strikes(workspace: Workspace) -> None:
     place = make_place()
     Place.objects.update(strikes=5)
