@@ -31,8 +31,7 @@ def lead(run: TrainingRun) -> SafeString:
         return bold(f"{how_good}{number(run.step)} steps{took}.{made}")
     if run.phase == "failed":
         kept = "Its last checkpoint is kept. " if run.checkpoint_id else ""
-        where = f"**Stopped at step {number(run.step)} of {number(run.total_steps)}.** " if run.total_steps else ""
-        return bold(f"{where or '**It stopped.** '}{kept}Nothing of it runs any more.")
+        return bold(f"**{failure_title(run)[0]}** {kept}Nothing of it runs any more.")
     if run.phase == "training" and run.total_steps:
         good = f" Held-out accuracy **{percent(accuracy)}**." if accuracy is not None else ""
         left = time_left(run)
@@ -44,7 +43,8 @@ def lead(run: TrainingRun) -> SafeString:
 def seconds(run: TrainingRun) -> float | None:
     if run.started_at is None:
         return None
-    return ((run.ended_at or timezone.now()) - run.started_at).total_seconds()
+    ended = run.ended_at or (run.phase_since if run.is_final else timezone.now())
+    return (ended - run.started_at).total_seconds()
 
 
 def progress(run: TrainingRun) -> Progress | None:

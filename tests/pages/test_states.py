@@ -81,7 +81,9 @@ def test_a_rejected_export_is_greyed_with_its_reason(developer: Client, busy: Si
 
 @pytest.mark.parametrize("phase", ["starting", "degraded", "stopped", "failed", "updating", "stopping"])
 def test_a_deployment_has_a_page_in_every_phase(admin: Client, busy: SimpleNamespace, phase: str) -> None:
-    Deployment.objects.filter(pk=busy.deployment.pk).update(phase=phase, due_at=timezone.now(), message="Why it is so.", ready_replicas=0)
+    Deployment.objects.filter(pk=busy.deployment.pk).update(
+        phase=phase, due_at=timezone.now(), message="Why it is so.", ready_replicas=0
+    )
     for tab in ("", "playground/", "logs/"):
         checked(admin.get(f"{ROOT}deployments/{busy.deployment.typed_id}/{tab}"), f"{phase} {tab}")
     checked(admin.get(ROOT), phase)
@@ -91,8 +93,12 @@ def test_a_deployment_has_a_page_in_every_phase(admin: Client, busy: SimpleNames
 def test_uploads_have_a_page_in_every_phase(admin: Client, busy: SimpleNamespace, phase: str) -> None:
     problems = {"problems": [{"row": 3, "what": "Row 3: the image ends early."}], "problem_count": 1}
     why = "Row 3: the image ends early. Leave it out, or upload the file again."
-    DatasetVersion.objects.filter(pk=busy.data.pk).update(phase=phase, due_at=timezone.now(), prepared=None, message=why, report=problems)
-    ModelVersion.objects.filter(pk=busy.version.pk).update(phase=phase, due_at=timezone.now(), message="It is a pickle.", signature={})
+    DatasetVersion.objects.filter(pk=busy.data.pk).update(
+        phase=phase, due_at=timezone.now(), prepared=None, message=why, report=problems
+    )
+    ModelVersion.objects.filter(pk=busy.version.pk).update(
+        phase=phase, due_at=timezone.now(), message="It is a pickle.", signature={}
+    )
     assert "the image ends early" in checked(admin.get(f"{ROOT}datasets/{busy.data.typed_id}/"), phase)
     checked(admin.get(f"{ROOT}models/{busy.version.typed_id}/"), phase)
     checked(admin.get(ROOT), phase)

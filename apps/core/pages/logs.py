@@ -44,7 +44,8 @@ def answer(request: HttpRequest, placement: Placement | None, noun: str, ended: 
             log = logs.read(placement, stream=stream, tail=LINES)
         starts[stream], ends[stream] = log.offset, log.next_offset
         found += _lines(log.text, log.offset, stream, noun if len(streams) > 1 else "")
-    found.sort(key=lambda line: line["time"] or "")
+    if len(chosen) > 1:  # a stream by itself is in order already
+        found.sort(key=lambda line: line["time"] or "")
     previous = _cursor(placement, starts) if any(starts.values()) else None
     finished = ended and all(ends[stream] >= placement.log_offsets[stream] for stream in chosen)
     return JsonResponse(
@@ -60,14 +61,16 @@ def _earlier(placement: Placement, stream: str, end: int) -> logs.Log:
 
 
 def _lines(text: str, offset: int, stream: str, noun: str) -> list[dict[str, Any]]:
-    lines = []
+    lines: list[dict[str, Any]] = []
+    moment = None
     for line in text.splitlines(keepends=True):
         match = LINE.match(line.rstrip("\n"))
         words = match[2] if match else line.rstrip("\n")
+        moment = match[1] if match else moment  # a line without a time belongs to the one before it
         lines.append(
             {
                 "id": f"{stream}-{offset}",
-                "time": match[1] if match else None,
+                "time": moment,
                 "level": "fail" if FAIL.search(words) else "warn" if WARN.search(words) else "",
                 "source": f"{noun} {stream}" if noun else "",
                 "series": int(stream) % 6,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -151,7 +152,7 @@ def timeline(row: Managed, events: Iterable[Event]) -> PhaseTimeline | None:
     moves = [event for event in sorted(events, key=lambda event: event.id) if event.new and event.new != event.old]
     parts: list[PhasePart] = []
     interrupted = False
-    for move, following in zip(moves, [*moves[1:], None], strict=True):
+    for move, following in zip_longest(moves, moves[1:]):
         phase = row.phases.get(move.new)
         if phase is None or phase.final or not phase.part:
             continue
