@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
@@ -13,6 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.accounts.models import Workspace
+from apps.core.figures import file_size
 from apps.core.sealing import seal_field, unseal_field
 from apps.registry import parts
 from apps.registry.models import Blob, BlobGrave, BlobPart
@@ -43,7 +46,14 @@ def _new(workspace: Workspace, **fields: object) -> Blob:
 
 
 def begin(workspace: Workspace, sha256: str, size_bytes: int, media_type: str = "application/octet-stream") -> Blob:
-    """The blob of this content: one that is there already, or one whose upload may begin or go on."""
+    """The blob of this content: one that is there already, or one whose upload may begin or go on.
+
+    Raises WrongContent, StorageFull.
+    """
+    if not Blob.objects.filter(workspace=workspace, sha256=sha256).exists():
+        free = _free_bytes()
+        if free is not None and size_bytes > free:
+            raise _full(size_bytes, free)
     blob = _new(workspace, sha256=sha256, size_bytes=size_bytes, media_type=media_type)
     Blob.objects.bulk_create([blob], ignore_conflicts=True)
     found = Blob.objects.filter(workspace=workspace, sha256=sha256)
@@ -91,10 +101,29 @@ def _write(name: str, content: bytes) -> None:
         store.save(name, ContentFile(content))
     except OSError as error:
         store.delete(name)
-        raise StorageFull(
-            f"Storing {len(content):,} bytes failed: {error.strerror or error}. Nothing half-written was kept. "
-            "Free some space, or set an object store with WINDLASS_STORAGE, then try again."
-        ) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"Storing {file_size(len(content))} failed: {error.strerror or error}. Nothing half-written was kept. "
+                "See to the storage, then try again."
+            ) from error
+        raise _full(len(content), _free_bytes()) from error
+
+
+def _free_bytes() -> int | None:
+    """Of a store on this machine's disk; None for one elsewhere, which has no end that could be seen."""
+    place = getattr(storage(), "location", None)
+    try:
+        return shutil.disk_usage(place).free if place else None
+    except OSError:
+        return None
+
+
+def _full(size_bytes: int, free_bytes: int | None) -> StorageFull:
+    room = "there is" if free_bytes is None else f"the {file_size(free_bytes)} free"
+    return StorageFull(
+        f"Storing {file_size(size_bytes)} needs more than {room}. Nothing half-written was kept. Free some space, or "
+        "set an object store with WINDLASS_STORAGE, then try again."
+    )
 
 
 def complete(blob: Blob) -> Blob:
