@@ -77,7 +77,9 @@ def _fetch(place: str) -> bytes:
         try:
             return Path(place).read_bytes()
         except FileNotFoundError as error:
-            raise CarryError("InputMissing", f"A part of an input is not in storage: {place}") from error
+            raise CarryError(
+                "InputMissing", f"A part of an input is not in storage: {place}. Upload its content again."
+            ) from error
     import urllib.error  # here: with all that it needs it would make each carry from this machine's files slower
     import urllib.request
 
