@@ -88,14 +88,16 @@ class Shim:
         """Run carry beside the program, outside its cage. `done(outputs or None, failure, message)` when it ended."""
         (self.files.path / "carried.json").unlink(missing_ok=True)
         shim = os.getpid()
-        argv = [sys.executable, "-E", "-m", "workers.targets.process.carry", way, str(self.files.path), which]
         self._carrying = pid = os.fork()
         if pid == 0:
+            status = 1
             try:
                 processes.die_with_parent(shim)
-                os.execve(argv[0], argv, {**os.environ, "WINDLASS_MARK": processes.mark_of(self.files.path)})  # noqa: S606
+                status = self._carry_here(way, which)
+            except Exception:
+                sys.excepthook(*sys.exc_info())
             finally:
-                os._exit(127)
+                os._exit(status)
 
         def ended(status: int) -> None:
             self._carrying = 0
@@ -106,6 +108,18 @@ class Shim:
             done(outputs, said.get("failure", "CarryFailed"), said.get("message", broken))
 
         self.loop.on_exit(pid, ended)
+
+    def _carry_here(self, way: str, which: str) -> int:
+        """In a fork of the shim, not a new interpreter: starting that would take longer than a small input does."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        import site  # the shim starts without it
+
+        site.main()
+        from workers.targets.process import carry
+
+        return carry.main([way, str(self.files.path), which])
 
     def enter(self, phase: Phase) -> None:
         self._phase = phase
