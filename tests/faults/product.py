@@ -54,6 +54,7 @@ class Product:
         self.port, self.gateway_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.time_scale = 1.0
+        self.http = httpx.Client(timeout=30, trust_env=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -67,9 +68,8 @@ class Product:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WINDLASS_")}
         return {**kept, **{f"WINDLASS_{name}": str(value) for name, value in settings.items()}}
 
-    def up(self) -> float:
-        """`make up`, until it says that it runs. Returns the seconds that it took."""
-        begun = time.monotonic()
+    def start(self) -> None:
+        """`make up`, without waiting for it."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "controlplane.up"],
@@ -79,15 +79,18 @@ class Product:
                 stderr=output,
                 start_new_session=True,
             )
-        pid = self.process.pid
+
+    def up(self) -> None:
+        """Wait until `make up`, which is begun here unless it was, says that it runs."""
+        if self.process is None:
+            self.start()
 
         def running() -> bool:
             assert self.process and self.process.poll() is None, self.output.read_text()[-3000:]
             record = self.record()
-            return bool(record.get("phase") == "running" and record.get("pid") == pid)
+            return bool(record.get("phase") == "running" and record.get("pid") == self.process.pid)
 
         until(running, 100, "make up")
-        return time.monotonic() - begun
 
     def stop(self) -> None:
         if self.process is not None:
@@ -144,14 +147,12 @@ class Product:
         return str(json.loads((self.var / "credentials.json").read_text())["api_key"])
 
     def api(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        response = httpx.request(
+        response = self.http.request(
             method,
             f"http://127.0.0.1:{self.port}/api/v1/workspaces/default/{path}",
             json=body,
             params=query,
             headers={"authorization": f"Bearer {self.key}"},
-            timeout=30,
-            trust_env=False,
         )
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text[:500]}"
         return response.json() if response.content else None
@@ -171,7 +172,7 @@ class Product:
 
     def predict(self, key: str, deployment: str = "tiny") -> httpx.Response:
         url = f"http://127.0.0.1:{self.gateway_port}/default/{deployment}/v2/models/tiny/infer"
-        return httpx.post(url, json=BODY, headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False)
+        return self.http.post(url, json=BODY, headers={"authorization": f"Bearer {key}"})
 
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, -2]}]}
