@@ -255,7 +255,7 @@ def set_secret(workspace: Workspace, actor: Actor, *, name: str, value: str) -> 
     if len(name) > 60:
         errors.append(FieldError("name", "A secret's name has at most 60 characters.", "Use a shorter one."))
     if not value:
-        errors.append(FieldError("value", "The value is empty.", "Send what workloads are to find in the file."))
+        errors.append(FieldError("value", "The value is empty.", "Send what programs are to find in the file."))
     if len(value.encode()) > LARGEST_SECRET_BYTES:
         detail = f"The value has more than {LARGEST_SECRET_BYTES:,} bytes."
         errors.append(FieldError("value", detail, "Upload large files as a blob."))

@@ -43,6 +43,18 @@ open(os.path.join(out, "metrics.json"), "w").write(json.dumps({"held_out_accurac
 """
 
 
+RECIPE = """
+import os, runpy
+os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+runpy.run_module("workers.training.data_parallel", run_name="__main__")
+"""
+
+
+def directly(run: TrainingRun) -> tuple[str, ...]:
+    """One process, without torchrun: loading that takes longer than all else here."""
+    return ("python", "in/script.py") if run.script_id else ("python", "-c", RECIPE)
+
+
 class World(spine.World):
     """`directory`: of its host and storage. `torchrun`: whether scripts are started by it, or directly, for speed."""
 
@@ -151,7 +163,6 @@ def world(transactional_db: None, tmp_path_factory: pytest.TempPathFactory) -> I
         stack.callback(targets.this_host.cache_clear)
         made = World(make_workspace("team"), ["reconcile", host.register_host().queue], directory)
         stack.callback(stop_all, directory / "host", 1.0)
-        launch = training.torchrun
-        direct = ("python", "in/script.py")
-        patch.setattr(training, "torchrun", lambda run: launch(run) if made.torchrun or not run.script_id else direct)
+        torchrun = training.torchrun
+        patch.setattr(training, "torchrun", lambda run: torchrun(run) if made.torchrun else directly(run))
         yield made
