@@ -15,7 +15,7 @@ from apps.accounts import services
 from apps.accounts.forms import ROLE_HELP, KeyForm, MemberForm, SecretForm
 from apps.accounts.models import ApiKey, AuditEntry, Membership, Role, Secret
 from apps.core import ids
-from apps.core.errors import Conflict, FieldError, Invalid, Missing
+from apps.core.errors import Conflict, Invalid, Missing
 from apps.core.page import Crumb, Page, Pill, Tab
 from apps.core.pages.base import Posted, WorkspacePage, add_errors
 from apps.core.pages.lists import PAGE_ROWS
@@ -55,10 +55,6 @@ class SettingsPage(WorkspacePage):
 class Settings(SettingsPage):
     def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(self.url("settings", "keys"))
-
-
-def as_invalid(refusal: Invalid | Conflict) -> Invalid:
-    return Invalid(*(refusal.errors or (FieldError("", refusal.detail),)))
 
 
 def key_pill(key: ApiKey) -> Pill:
@@ -119,7 +115,7 @@ class Keys(SettingsPage):
                     expires_at=datetime.combine(ends, time.max, UTC) if ends else None,
                 )
         except (Invalid, Conflict) as refusal:
-            add_errors(form, as_invalid(refusal))
+            add_errors(form, refusal)
             return self.show(form, 422)
         return self.show(self.form(), 201, new.secret, new.key)
 
@@ -165,7 +161,7 @@ class Members(SettingsPage):
                     return HttpResponseRedirect(request.path)
                 new = services.add_member(self.workspace, self.actor, email=email, role=form.cleaned_data["role"])
         except (Invalid, Conflict) as refusal:
-            add_errors(form, as_invalid(refusal))
+            add_errors(form, refusal)
             return self.show(form, 422)
         link = f"{settings.WINDLASS_PUBLIC_URL}/accounts/link/{new.link_token}" if new.link_token else ""
         return self.show(MemberForm(), 201, link, email)
@@ -234,7 +230,7 @@ class Secrets(SettingsPage):
         try:
             return self.act(work, f"Stored {values['name']}. Workloads that start from now on get it.")
         except (Invalid, Conflict) as refusal:
-            add_errors(form, as_invalid(refusal))
+            add_errors(form, refusal)
             return self.show(form, 422)
 
 

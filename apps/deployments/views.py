@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.accounts import audit
 from apps.core import figures, overview
-from apps.core.errors import Conflict, Invalid, Missing, invalid
+from apps.core.errors import Invalid, Missing, invalid
 from apps.core.models import Goal
 from apps.core.page import (
     Action,
-    Bar,
     Chart,
     Crumb,
     DangerDialog,
@@ -22,26 +19,21 @@ from apps.core.page import (
     KeyValue,
     LogView,
     Page,
-    PhasePart,
-    PhaseTimeline,
     Tab,
     bold,
 )
 from apps.core.pages import logs, rows
 from apps.core.pages.base import Posted, WorkspacePage, add_errors
 from apps.core.phases import DELETED
-from apps.core.views import picture_items
 from apps.core.wants import want
 from apps.deployments import deployment_page, playground, services
 from apps.deployments.forms import GIB, ScaleForm
 from apps.deployments.models import Deployment, Revision
+from apps.deployments.playground_page import playground_context
 from apps.exports.models import Export
 from apps.exports.views import title as export_title
 from apps.placements.logs import placement_of
-from apps.registry.samples import samples
 
-logger = logging.getLogger(__name__)
-PICKS = 20
 CHART_SECONDS = 15
 CHARTS = ("requests", "latency", "errors")
 TABS = (("", "Overview"), ("playground", "Playground"), ("logs", "Logs"), ("events", "Events"))
@@ -278,148 +270,3 @@ class DeploymentAct(Posted, DeploymentsPage):
         want(row, self.actor, goal=Goal.DELETE)
         audit.record(self.actor, f"{row.kind}.delete", row.typed_id, workspace=self.workspace)
         return self.url("deployments")
-
-
-# --- playground ---------------------------------------------------------------------------------------------------
-
-
-class Predict(DeploymentsPage):
-    """Sends what was drawn, picked or written to the deployment, and shows what it answered."""
-
-    http_method_names = ["post"]
-
-    def post(self, request: HttpRequest, deployment_id: str) -> HttpResponse:
-        row = self.deployment(deployment_id)
-        revisions = self.revisions(row)
-        revision = answering(row, revisions)
-        context = playground_context(self, row, revisions)
-        truth = None
-        try:
-            if revision is None or row.phase in {"stopped", "stopping", "failed"}:
-                raise playground.NotSent("It is not serving. Start it, then ask again.")
-            body, truth = self.request_body(revision, context)
-            answer = playground.send(row, revision, body)
-            context |= self.answered(row, revision, body, answer, truth)
-        except playground.NotSent as problem:
-            context["answer_error"] = str(problem)
-        context["given"] = request.POST.get("tensor") or context["given"]
-        context["pixels"] = request.POST.get("pixels", "")
-        return self.page(
-            "deployments/deployment.html",
-            head(self, row, "playground"),
-            deployment=row,
-            tab="playground",
-            live=rows.live(row),
-            address=self.address(row),
-            dialog=delete_dialog(row, self.address(row)),
-            **context,
-        )
-
-    def request_body(self, revision: Revision, context: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """The body, and the sample that it is made of, if it is one."""
-        post, signature = self.request.POST, revision.export.signature
-        if "tensor" in post:
-            return playground.parse(post["tensor"]), None
-        if playground.picture_size(signature) is None:
-            raise playground.NotSent("This model takes no drawing. Write the tensor instead.")
-        picked = next((item for item in context["picks"] if str(item["index"]) == post.get("pick")), None)
-        if picked is not None:
-            return playground.picture_request(signature, picked["values"]), picked
-        return playground.picture_request(signature, self.drawn(signature)), None
-
-    def drawn(self, signature: dict[str, Any]) -> list[float]:
-        height, width = playground.picture_size(signature) or (0, 0)
-        try:
-            values = json.loads(self.request.POST.get("pixels") or "null")
-        except ValueError:
-            values = None
-        if not isinstance(values, list) or len(values) != height * width:
-            raise playground.NotSent("Nothing was drawn yet. Draw with the pointer, or pick an image below.")
-        if not all(isinstance(value, int | float) for value in values) or not any(values):
-            raise playground.NotSent("The picture is empty. Draw with the pointer, or pick an image below.")
-        return values
-
-    def answered(
-        self, row: Deployment, revision: Revision, body: dict[str, Any], answer: playground.Answer, truth: Any
-    ) -> dict[str, Any]:
-        found: dict[str, Any] = {"calls": deployment_page.calls(row, revision, body), "answer": answer}
-        if answer.error:
-            return {**found, "answer_error": answer.error}
-        found["answer_json"] = json.dumps(answer.body, indent=1)[:20_000]
-        found["times"] = time_split(answer)
-        classes = revision.export.signature.get("classes") or []
-        output = (answer.body.get("outputs") or [{}])[0]
-        data, shape = output.get("data") or [], output.get("shape") or []
-        if classes and shape[-1:] == [len(classes)] and len(data) >= len(classes):
-            found |= best_class(classes, playground.probabilities(data[: len(classes)]), truth)
-        return found
-
-
-def best_class(classes: list[str], shares: list[float], truth: Any) -> dict[str, Any]:
-    """The answer in display size, and every class as a bar."""
-    best = max(range(len(shares)), key=shares.__getitem__)
-    shown = range(len(classes)) if len(classes) <= 20 else sorted(range(len(classes)), key=lambda at: -shares[at])[:20]
-    return {
-        "label": classes[best],
-        "sure": figures.percent(shares[best]),
-        "truth": truth,
-        "right": truth is not None and truth["class"] == classes[best],
-        "bars": [Bar(classes[at], shares[at], figures.percent(shares[at]), at == best) for at in shown],
-    }
-
-
-def time_split(answer: playground.Answer) -> PhaseTimeline | None:
-    """Gateway and way there, key check, waiting, model: the parts add up to the whole."""
-    named = (("auth", "Key check", "s3"), ("queue", "Waiting", "s1"), ("model", "Model", "run"))
-    parts = [PhasePart(words, answer.times[name] / 1000, tone) for name, words, tone in named if name in answer.times]
-    rest = answer.milliseconds / 1000 - sum(part.seconds for part in parts)
-    if not parts or rest < 0:
-        return None
-    return PhaseTimeline([PhasePart("Gateway and way there", rest, "wait"), *parts])
-
-
-def answering(row: Deployment, revisions: list[Revision]) -> Revision | None:
-    """The revision that calls go to now."""
-    number = row.serving_revision or row.revision
-    return next((item for item in revisions if item.number == number), revisions[0] if revisions else None)
-
-
-def playground_context(view: DeploymentsPage, row: Deployment, revisions: list[Revision]) -> dict[str, Any]:
-    revision = answering(row, revisions)
-    if revision is None:
-        return {"given": "", "picks": [], "drawable": None}
-    if view.may_write:
-        playground.key_secret(view.workspace)  # made now, replicas know it by the time somebody has drawn
-    signature = revision.export.signature
-    body = playground.template(signature)
-    drawable = playground.picture_size(signature)
-    wants_tensor = drawable is None or view.request.GET.get("input") == "tensor" or "tensor" in view.request.POST
-    picks = [] if drawable is None else unseen(revision)
-    return {
-        "given": json.dumps(body),
-        "drawable": None if wants_tensor else drawable,
-        "may_draw": drawable is not None,
-        "picks": picks,
-        "highest": picks[0]["highest"] if picks else 16,
-        "calls": deployment_page.calls(row, revision, body),
-        "tensors": signature.get("inputs", []),
-    }
-
-
-def unseen(revision: Revision) -> list[dict[str, Any]]:
-    """Held-out images of the export's dataset, two of each class where there are."""
-    version = revision.export.dataset_version
-    if version is None or version.prepared is None:
-        return []
-    try:
-        items = picture_items(samples(version, split="held_out", offset=0, limit=120))
-    except (Conflict, Missing, OSError) as error:  # the picks are a convenience: without them one draws
-        logger.warning("no held-out samples of %s: %s", version, error)
-        return []
-    taken: dict[str, int] = {}
-    chosen = []
-    for item in items:
-        taken[item["class"]] = taken.get(item["class"], 0) + 1
-        if taken[item["class"]] <= 2:
-            chosen.append(item)
-    return sorted(chosen, key=lambda item: item["class"])[:PICKS]

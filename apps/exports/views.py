@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from apps.accounts import audit
 from apps.core.checks import related
-from apps.core.errors import Conflict, FieldError, Invalid, Missing
+from apps.core.errors import Conflict, Invalid, Missing
 from apps.core.figures import duration
 from apps.core.models import Goal
 from apps.core.page import Action, Crumb, EmptyState, KeyValue, LogView, Page, Progress, Tab, bold
@@ -115,8 +115,7 @@ class ExportPage(OneExport):
                 lambda: self.deploy(export, form), "Deploying. It answers as soon as it has loaded the model."
             )
         except (Invalid, Conflict) as refusal:
-            errors = refusal.errors or (FieldError("", refusal.detail),)
-            add_errors(form, Invalid(*errors))
+            add_errors(form, refusal)
             return self.show(export, "", form, 422)
 
     def deploy(self, export: Export, form: DeployForm) -> str:

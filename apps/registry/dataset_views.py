@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.accounts import audit
 from apps.core import figures
 from apps.core.checks import find
-from apps.core.errors import Conflict, FieldError, Invalid, Missing
+from apps.core.errors import Conflict, Invalid, Missing
 from apps.core.figures import number, short_id
 from apps.core.models import Goal
 from apps.core.page import Action, Bar, CodeTab, Crumb, EmptyState, KeyValue, Page, Progress, Tab, bold
@@ -121,16 +121,10 @@ class NewDataset(DatasetsPage):
 
             return self.act(work, f"{file.name} is uploaded and being checked.")
         except (Invalid, Conflict) as refusal:
-            add_errors(form, as_invalid(refusal), OPTION_FIELDS)
+            add_errors(form, refusal, OPTION_FIELDS)
         except blobs.StorageFull as full:
             form.add_error("file", str(full))
         return self.form_page(form, of, 422)
-
-
-def as_invalid(refusal: Invalid | Conflict) -> Invalid:
-    if isinstance(refusal, Invalid):
-        return refusal
-    return Invalid(*(refusal.errors or (FieldError("", refusal.detail),)))
 
 
 class DatasetPage(DatasetsPage):

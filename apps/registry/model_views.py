@@ -14,20 +14,17 @@ from apps.core.checks import find
 from apps.core.errors import Conflict, Invalid, Missing
 from apps.core.figures import number, percent, short_id
 from apps.core.models import Goal
-from apps.core.page import Action, Crumb, EmptyState, KeyValue, Page, Pill, Tab, bold
+from apps.core.page import Action, Crumb, EmptyState, KeyValue, Page, Tab, bold
 from apps.core.pages import rows
 from apps.core.pages.base import Posted, WorkspacePage, add_errors
 from apps.core.phases import DELETED
 from apps.core.wants import want
-from apps.deployments.models import Deployment, Revision
 from apps.exports.forms import ExportForm
-from apps.exports.models import Export
 from apps.exports.services import create_export
-from apps.exports.tolerances import OPTIMISATIONS
 from apps.registry import blobs
 from apps.registry.blobs_api import blob_content
-from apps.registry.dataset_views import as_invalid
 from apps.registry.forms import ModelForm
+from apps.registry.lineage import in_service, lineage
 from apps.registry.models import Model, ModelFile, ModelVersion
 from apps.registry.services import (
     check_model_version_unused,
@@ -37,21 +34,9 @@ from apps.registry.services import (
 )
 from apps.training.models import TrainingRun
 
-FIGURE = "held_out_accuracy"
-
 
 class ModelsPage(WorkspacePage):
     section = "models"
-
-
-def in_service(workspace: Any, **chosen: Any) -> dict[Any, list[tuple[Deployment, Revision]]]:
-    """By model version: the deployments whose wanted revision is an export of it."""
-    found: dict[Any, list[tuple[Deployment, Revision]]] = {}
-    revisions = Revision.objects.filter(deployment__workspace=workspace, **chosen).exclude(deployment__phase=DELETED)
-    for revision in revisions.select_related("deployment", "export"):
-        if revision.number == revision.deployment.revision:
-            found.setdefault(revision.export.model_version_id, []).append((revision.deployment, revision))
-    return found
 
 
 class Models(ModelsPage):
@@ -126,7 +111,7 @@ class NewModel(ModelsPage):
 
             return self.act(work, f"{file.name} is uploaded and being checked.")
         except (Invalid, Conflict) as refusal:
-            add_errors(form, as_invalid(refusal))
+            add_errors(form, refusal)
         except blobs.StorageFull as full:
             form.add_error("file", str(full))
         return self.form_page(form, of, 422)
@@ -171,7 +156,7 @@ class ModelOrVersion(ModelsPage):
 
     def model_page(self, model: Model) -> HttpResponse:
         versions = list(ModelVersion.objects.filter(model=model).exclude(phase=DELETED).order_by("-number")[:200])
-        tree = self.lineage(model, versions)
+        tree = lineage(self.workspace, self.root, versions)
         live = "model_version:* export:* deployment:* training_run:*"
         actions = []
         if self.may_write:
@@ -220,67 +205,13 @@ class ModelOrVersion(ModelsPage):
             words += f" {running[0].label} is {running[0].current_phase.word.lower()} and makes the next one."
         return words
 
-    def lineage(self, model: Model, versions: list[ModelVersion]) -> list[dict[str, Any]]:
-        """Where each version comes from and where it goes: a run and its data, exports, deployments."""
-        keys = [version.pk for version in versions]
-        runs = {
-            run.result_id: run
-            for run in TrainingRun.objects.filter(result__in=keys).select_related("dataset_version__dataset")
-        }
-        exports: dict[Any, list[Export]] = {}
-        for export in (
-            Export.objects.filter(model_version__in=keys).exclude(phase=DELETED).select_related("file").order_by("pk")
-        ):
-            exports.setdefault(export.model_version_id, []).append(export)
-        serving = in_service(self.workspace, export__model_version__in=keys)
-        return [
-            self.branch(version, runs.get(version.pk), exports.get(version.pk, []), serving.get(version.pk, []))
-            for version in versions
-        ]
-
-    def branch(
-        self,
-        version: ModelVersion,
-        run: TrainingRun | None,
-        exports: list[Export],
-        serving: list[tuple[Deployment, Revision]],
-    ) -> dict[str, Any]:
-        run = run if run and run.phase != DELETED else None
-        deployments: list[dict[str, Any]] = [
-            {"row": row, "revision": revision, "url": rows.url(self.root, row), "pill": rows.pill(row)}
-            for row, revision in serving
-        ]
-        answers = any(entry["row"].phase in {"serving", "updating", "degraded"} for entry in deployments)
-        data = run.dataset_version if run else None
-        return {
-            "version": version,
-            "url": rows.url(self.root, version),
-            "pill": Pill("ok", "In service") if answers else rows.pill(version),
-            "figure": version.metrics.get(FIGURE),
-            "run": run,
-            "run_url": rows.url(self.root, run) if run else "",
-            "data": data,
-            "data_url": rows.url(self.root, data) if data and data.phase != DELETED else "",
-            "exports": [
-                {
-                    "row": export,
-                    "title": OPTIMISATIONS.get(export.optimisation, export.optimisation),
-                    "url": rows.url(self.root, export),
-                    "pill": rows.pill(export),
-                    "deployments": [entry for entry in deployments if entry["revision"].export_id == export.pk],
-                }
-                for export in exports
-            ],
-            "deployments": deployments,
-        }
-
     # --- one version ----------------------------------------------------------------------------------------------
 
     def version_page(
         self, version: ModelVersion, tab: str, form: ExportForm | None = None, status: int = 200
     ) -> HttpResponse:
         address = rows.url(self.root, version)
-        branch = self.lineage(version.model, [version])[0]
+        branch = lineage(self.workspace, self.root, [version])[0]
         events = rows.events_of(version)
         files = list(ModelFile.objects.filter(version=version).select_related("blob"))
         name = f"{version.model.name} v{version.number}"

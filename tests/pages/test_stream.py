@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 
 from apps.accounts.models import User, Workspace
@@ -122,6 +122,7 @@ def test_a_commit_is_told_within_a_tenth_of_a_second(team: Workspace, server: ht
                 spent.append(time.perf_counter() - committed)
                 assert name == "message"
                 assert json.loads(data) == {"kind": "training_run", "id": run.typed_id, "version": 1, "event": None}
+        await sync_to_async(connections.close_all)()
         return spent
 
     spent = asyncio.run(listen())
@@ -139,6 +140,7 @@ def test_open_streams_hold_no_connection(server: httpx.AsyncClient) -> None:
         count = await sync_to_async(backends)()
         for entered in streams:
             await entered.__aexit__(None, None, None)
+        await sync_to_async(connections.close_all)()
         return int(count)
 
     assert asyncio.run(opened()) < STREAMS / 2  # the one that listens, and a small pool

@@ -19,7 +19,7 @@ from apps.accounts.models import Membership, Role, Workspace
 from apps.core.actor import Actor
 from apps.core.api.problems import as_known
 from apps.core.checks import Row, find
-from apps.core.errors import Forbidden, Invalid, Missing
+from apps.core.errors import Conflict, FieldError, Forbidden, Invalid, Missing, invalid
 from apps.core.page import Crumb, Page
 from apps.core.pages import once
 
@@ -120,8 +120,6 @@ class WorkspacePage(View):
 
     def confirmed(self, name: str) -> None:
         """The name that a danger dialog had typed. Raises Invalid unless it is this one."""
-        from apps.core.errors import invalid
-
         if self.request.POST.get("confirm", "").strip() != name:
             raise invalid("confirm", f"The name that was typed is not “{name}”, so nothing was done.", "Type it again.")
 
@@ -132,9 +130,9 @@ class Posted(WorkspacePage):
     http_method_names = ["post"]
 
 
-def add_errors(form: Any, refusal: Invalid, names: dict[str, str] | None = None) -> None:
+def add_errors(form: Any, refusal: Invalid | Conflict, names: dict[str, str] | None = None) -> None:
     """A service's refusal at the fields of a form; what belongs to no field stands above it."""
-    for error in refusal.errors:
+    for error in refusal.errors or (FieldError("", refusal.detail),):
         field = (names or {}).get(error.field, error.field)
         field = field if field in form.fields else field.rpartition(".")[2]
         form.add_error(field if field in form.fields else None, str(error))
