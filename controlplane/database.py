@@ -31,7 +31,7 @@ def database_settings(url: str) -> dict[str, Any]:
     options: dict[str, Any] = {"connect_timeout": 5, "application_name": "windlass", **parts}
     options["options"] = f"{options.get('options', '')} {idle}".strip()
     if pooled:
-        options["pool"] = {"min_size": 1, "max_size": POOLED_CONNECTIONS, "timeout": 10}
+        options["pool"] = {"min_size": 1, "max_size": POOLED_CONNECTIONS, "timeout": 4}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": named["dbname"] or "windlass",

@@ -88,6 +88,7 @@ def test_cancel_stops_the_program_and_frees_the_place(world: World, workspace: W
     world.phase(run, "training")
     want(run, WINDLASS, goal="stop")
     world.phase(run, "cancelled")
+    assert run.ended_at is not None
     nothing_left(world)
 
 

@@ -46,7 +46,7 @@ class Job:
     """`working`: the phase while its placement runs (`starting` before that, if the kind has one).
 
     `draft`: the workload of the next attempt, built (with its outputs' blobs) when a place was found. `fresh`: fields
-    to write when an attempt begins. `follow`: what to write while it works. `finish`: what a placement that ended
+    to write when an attempt begins, `ended` when it is over. `follow`: what to write while it works. `finish`: what a placement that ended
     well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint). `clear`: removes
     what is the owner's alone, when it is deleted; `forgets`: its references that go with it, so that their blobs can.
     `words`: by reason, what to tell of a failure where its place's own words can't know what helps. `cancelled`: what
@@ -65,6 +65,7 @@ class Job:
     cancelled: Callable[[dict[str, Any]], str] = lambda changes: "Cancelled. Nothing of it is kept."
     started_phase: str = ""
     fresh: Mapping[str, Any] = field(default_factory=dict)
+    ended: Mapping[str, Any] = field(default_factory=dict)
 
     def reconciler(self) -> Reconciler:
         steps = {"queued": self.queued, self.working: self.work, CLEANING: self.clean}
@@ -167,6 +168,8 @@ class Job:
         if deleting:
             self.clear(row)
             changes |= dict.fromkeys(self.forgets)
+        else:
+            changes |= self.ended
         words = {
             "cancelled": ("Cancelled", self.cancelled(changes)),
             DELETED: ("Deleted", ""),

@@ -171,7 +171,7 @@ def cancelled(changes: dict[str, Any]) -> str:
 def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> Ending:
     """The outputs become the model's next version."""
     files = {name: blob for name, blob in outputs.items() if name in MODEL_FILES}
-    fields = {**kept(run, outputs), "ended_at": Now()}
+    fields = kept(run, outputs)
     if "reference.onnx" not in files and "model.safetensors" not in files:
         return Ending(
             "succeeded",
@@ -225,4 +225,5 @@ RECONCILER = Job(
     forgets=("checkpoint", "script"),
     started_phase="starting",
     fresh={"metrics_offset": 0},
+    ended={"ended_at": Now()},
 ).reconciler()
