@@ -27,7 +27,7 @@ def test_jobs_store_their_checkpoint_and_services_come_back(kept, host):
     assert stop_all(host.directory / "host", 5.0) == []
     job, service = host.seen("job"), host.seen("service")
     assert (job.state, job.exit.reason) == ("exited", "killed")
-    assert "product was shut down" in job.exit.message
+    assert "Windlass was shut down" in job.exit.message
     assert host.content(grant) == b"step 9"
     assert service.state == "pending"
     assert not host.processes("service")
