@@ -52,9 +52,7 @@ def test_a_large_body_is_sent_again_whole(gateway: Gateway, size: int) -> None:
 
     async def both() -> list:
         calls = [
-            asyncio.to_thread(
-                gateway.get, PATH, method="POST", content=b"x" * size, headers={"x-sleep": "1.5"}
-            )
+            asyncio.to_thread(gateway.get, PATH, method="POST", content=b"x" * size, headers={"x-sleep": "1.5"})
             for _ in range(4)
         ]
         tasks = [asyncio.create_task(call) for call in calls]

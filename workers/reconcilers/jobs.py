@@ -46,11 +46,11 @@ class Job:
     """`working`: the phase while its placement runs (`starting` before that, if the kind has one).
 
     `draft`: the workload of the next attempt, built (with its outputs' blobs) when a place was found. `fresh`: fields
-    to write when an attempt begins, `ended` when it is over. `follow`: what to write while it works. `finish`: what a placement that ended
-    well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint). `clear`: removes
-    what is the owner's alone, when it is deleted; `forgets`: its references that go with it, so that their blobs can.
-    `words`: by reason, what to tell of a failure where its place's own words can't know what helps. `cancelled`: what
-    to tell after a cancel, from the fields that are written with it.
+    to write when an attempt begins, `ended` when all is over. `follow`: what to write while it works. `finish`: what a
+    placement that ended well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint).
+    `clear`: removes what is the owner's alone, when it is deleted; `forgets`: its references that go with it, so that
+    their blobs can. `words`: by reason, what to tell of a failure where its place's own words can't know what helps.
+    `cancelled`: what to tell after a cancel, from the fields that are written with it.
     """
 
     kind: str

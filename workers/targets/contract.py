@@ -79,9 +79,7 @@ class Target(Protocol):
 
     def capacity(self, place: Any, resources: Resources) -> Capacity: ...
 
-    def apply(
-        self, place: Any, workload: Workload, generation: int, secrets: dict[str, bytes], grants: Grants
-    ) -> None:
+    def apply(self, place: Any, workload: Workload, generation: int, secrets: dict[str, bytes], grants: Grants) -> None:
         """Make it so. Same digest: only `replicas` may change. Raises Conflict, Refused, Unavailable, OSError."""
 
     def observe(self, place: Any) -> dict[str, Observed]:
