@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from apps.placements import foreign
 from apps.placements.observation import Stored
 from apps.placements.workload import Input, Output, Workload
 from apps.registry import parts
@@ -312,9 +313,9 @@ def main(arguments: list[str]) -> int:
             outputs = carry_out(files, spec.workload, grants, which)
         said = {"outputs": {name: stored.__dict__ for name, stored in outputs.items()}}
     except CarryError as error:
-        said = {"failure": error.failure, "message": str(error)}
+        said = {"failure": error.failure, "message": foreign.plain(str(error))}  # it may name what the program named
     except OSError as error:
-        said = {"failure": "StorageFailed", "message": _storage_failed(way, error)}
+        said = {"failure": "StorageFailed", "message": foreign.plain(_storage_failed(way, error))}
     write_whole(directory / "carried.json", json.dumps(said).encode())
     return 0 if "outputs" in said else 1
 

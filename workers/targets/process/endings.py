@@ -25,7 +25,7 @@ _FELL = re.compile(r"^Rank (\d+) (?:ended with exit code|was killed by) ")
 _EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?::\s?(?P<text>.*))?$")
 _MISSING_MODULE = re.compile(r"^ModuleNotFoundError: No module named '(?P<module>[^']+)'")
 _OS_ERROR = re.compile(r"^\w+: \[Errno (?P<number>\d+)\]")
-_CODE = re.compile(r"^[A-Z][A-Za-z0-9]{0,63}$")
+_CODE = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 _FOLLOWERS = ("ChildFailedError", "SignalException", "ProcessRaisedException", "ProcessExitedException")
 
 
@@ -137,7 +137,7 @@ def _told(path: Path) -> tuple[str, str] | None:
         return None
     if not isinstance(message, str) or not message.strip():
         return None
-    return failure if isinstance(failure, str) and _CODE.match(failure) else "", message[:MESSAGE_CHARACTERS]
+    return failure if isinstance(failure, str) and _CODE.fullmatch(failure) else "", message[:MESSAGE_CHARACTERS]
 
 
 def last_line(lines: list[str]) -> str:

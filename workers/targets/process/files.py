@@ -15,6 +15,7 @@ Standard library only: the shim starts in a few hundredths of a second because i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -241,7 +242,7 @@ class WorkloadFiles:
     def stream(self, name: str) -> Path:
         """The file of a log or metrics stream. Raises ValueError for a name that is no stream's."""
         kind, _, ordinal = name.rpartition("-")
-        if not ordinal.isdecimal() or kind not in ("", "metrics") or (not kind and "-" in name):
+        if not _is_ordinal(ordinal) or kind not in ("", "metrics") or (not kind and "-" in name):
             raise ValueError(f"There is no stream {name!r}. Streams are called '0', '1', ... or 'metrics-0', ...")
         return self.path / "metrics" / f"{ordinal}.jsonl" if kind else self.path / "logs" / f"{ordinal}.log"
 
@@ -249,9 +250,18 @@ class WorkloadFiles:
         """How long each stream is: a metrics file, which the program writes, is cut at the cap."""
         sizes = {}
         for folder, suffix, prefix in (("logs", ".log", ""), ("metrics", ".jsonl", "metrics-")):
-            for entry in os.scandir(self.path / folder):
+            entries: list[os.DirEntry[str]] = []
+            with contextlib.suppress(OSError):  # it was deleted just now, or its program closed its own folder
+                entries = list(os.scandir(self.path / folder))
+            for entry in entries:
                 stem = entry.name.removesuffix(suffix)
-                if stem.isdecimal() and entry.is_file(follow_symlinks=False):
-                    size = entry.stat(follow_symlinks=False).st_size
-                    sizes[prefix + stem] = size if cap_bytes is None else min(size, cap_bytes)
+                with contextlib.suppress(FileNotFoundError):  # a program may remove what it wrote
+                    if _is_ordinal(stem) and entry.is_file(follow_symlinks=False):
+                        size = entry.stat(follow_symlinks=False).st_size
+                        sizes[prefix + stem] = size if cap_bytes is None else min(size, cap_bytes)
         return sizes
+
+
+def _is_ordinal(text: str) -> bool:
+    """0 to 999, written in one way only: a program chooses these names, and each becomes a stream of its row."""
+    return text.isascii() and text.isdecimal() and len(text) <= 3 and text == str(int(text))

@@ -48,7 +48,7 @@ from workers.targets.process.files import (
     write_whole,
 )
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 TOMBSTONE_SECONDS = 7 * 24 * 3600.0
 SHIM = ("-S", "-E", "-m", "workers.targets.process.shim")
 LOCK_SECONDS, START_SECONDS, END_SECONDS, REVIVE_SECONDS = 4.0, 5.0, 4.0, 4.0
@@ -194,7 +194,7 @@ class ProcessTarget:
 
     def publish(self, place: Any, name: str, file: str, content: bytes) -> None:
         """Nothing happens where the workload is gone meanwhile."""
-        if not NAME.match(file):
+        if not NAME.fullmatch(file):
             raise ValueError(f"{file!r} is no file name.")
         with contextlib.suppress(FileNotFoundError):
             write_whole(self._files(name).path / "live" / file, content, 0o644)
@@ -203,12 +203,12 @@ class ProcessTarget:
         return [Owned(name, has_ended(self._files(name))) for name in self._names()]
 
     def _files(self, name: str) -> WorkloadFiles:
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no workload's name.")
         return WorkloadFiles(self.directory / "workloads" / name)
 
     def _names(self) -> list[str]:
-        return sorted(name for name in os.listdir(self.directory / "workloads") if NAME.match(name))
+        return sorted(name for name in os.listdir(self.directory / "workloads") if NAME.fullmatch(name))
 
     def _buried(self, name: str) -> bool:
         return (self.directory / "tombstones" / name).exists()
@@ -221,7 +221,7 @@ class ProcessTarget:
             )
         carried = [*(item.name for item in workload.inputs), *(item.name for item in workload.outputs)]
         names = [workload.name, *workload.secrets, *carried]
-        if wrong := [name for name in names if not NAME.match(name)]:
+        if wrong := [name for name in names if not NAME.fullmatch(name)]:
             raise Refused("BadName", f"{wrong[0]!r} can't be a file name here. A name that works: model.onnx")
         if workload.trust == "uploaded" and not self._allow_uncaged and not cage.caged():
             raise Refused("NoCage", f"{cage.describe()} Until then, use a recipe.")
