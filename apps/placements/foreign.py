@@ -13,7 +13,7 @@ from typing import Any
 def parse_json(content: bytes | str) -> Any:
     """NaN and infinite numbers become None, and texts are as `plain` gives them. Raises ValueError for no JSON."""
     try:
-        return _storable(json.loads(content, parse_constant=lambda _name: None, parse_float=_finite))
+        return storable(json.loads(content, parse_constant=lambda _name: None, parse_float=_finite))
     except RecursionError as error:
         raise ValueError("It is nested too deeply.") from error
 
@@ -29,11 +29,12 @@ def _finite(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """As a JSON column gives it back: lists for tuples, and every text as `plain` gives it."""
     if isinstance(value, str):
         return plain(value)
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
     if isinstance(value, dict):
-        return {plain(name): _storable(item) for name, item in value.items()}
+        return {plain(name): storable(item) for name, item in value.items()}
     return value

@@ -178,7 +178,11 @@ def _call(row: Placement, context: Context, name: str, act: Callable[[], None]) 
 
 
 def _pull(row: Placement, seen: Observed) -> tuple[list[LogChunk], dict[str, int], bool]:
-    """New bytes of every stream, at most CHUNKS_A_STEP pieces; the offsets behind them; and whether there is more."""
+    """New bytes of every stream, at most CHUNKS_A_STEP pieces; the offsets behind them; and whether there is more.
+
+    A stream that can't be read at all is left out. Raises Retry where the target does not answer, so that no log is
+    lost with the workload.
+    """
     target = targets.target_for(row.place)
     offsets = dict(row.log_offsets)
     chunks: list[LogChunk] = []
@@ -188,8 +192,13 @@ def _pull(row: Placement, seen: Observed) -> tuple[list[LogChunk], dict[str, int
                 return chunks, offsets, True
             try:
                 chunk = target.logs(row.place, row.outside_name, stream, offsets.get(stream, 0), CHUNK_BYTES)
-            except (contract.Unavailable, OSError):
-                return chunks, offsets, False
+            except contract.Unavailable as error:
+                if chunks:
+                    return chunks, offsets, True
+                words = f"{row.place.name} did not give its log: {error}. It is tried again."
+                raise Retry("TargetUnavailable", words) from error
+            except OSError:
+                break
             if not chunk.data:
                 break
             chunks.append(LogChunk(placement=row, stream=stream, offset=chunk.offset, data=chunk.data))

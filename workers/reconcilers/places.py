@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from apps.accounts.models import ApiKey
 from apps.core import ids
 from apps.core.wants import wake
 from apps.deployments.models import Deployment
+from apps.placements.foreign import storable
 from apps.placements.models import Place, Placement
 from apps.placements.observation import Observed
 from workers import targets
@@ -22,6 +24,7 @@ from workers.crashpoints import point
 from workers.engine import Context, Outcome, Reconciler
 from workers.targets.contract import Unavailable
 
+logger = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 ORPHAN_SECONDS = 120.0
@@ -40,7 +43,7 @@ def watching(row: Place, context: Context) -> Outcome:
     here = list(Placement.objects.filter(place=row).exclude(phase__in=Placement.phases.final))
     changed = []
     for placement in here:
-        observed = seen.get(placement.outside_name, Observed("gone")).to_json()
+        observed = storable(seen.get(placement.outside_name, Observed("gone")).to_json())
         stale = placement.observed_at is None or (
             placement.mutated_at is not None and placement.observed_at <= placement.mutated_at
         )
@@ -117,7 +120,10 @@ def remove_orphans(place: Place, target: Any, context: Context) -> None:
         if row is not None and row.is_final and row.phase_since < limit:
             context.check()
             point("place.orphan.before")
-            target.delete(place, owned.name)
+            try:
+                target.delete(place, owned.name)
+            except (Unavailable, OSError) as error:  # it must not keep the place from looking at all the others
+                logger.warning("%s: what is left of %s could not be removed yet: %s", place.name, owned.name, error)
             point("place.orphan.answered")
 
 
