@@ -7,6 +7,7 @@ its script fetched, bubblewrap), with each hop; and from a row's commit to the e
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -109,7 +110,11 @@ def changes(product: Product, count: int) -> list[float]:
                         message = json.loads(line.removeprefix("data: "))
                         heard[int(message["version"])] = time.time()
 
-    threading.Thread(target=listen, daemon=True).start()
+    def listen_to_the_end() -> None:
+        with contextlib.suppress(httpx.TransportError):  # the product stops
+            listen()
+
+    threading.Thread(target=listen_to_the_end, daemon=True).start()
     if not open_.wait(30):
         raise SystemExit("The stream did not open.")
     time.sleep(1)
