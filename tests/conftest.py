@@ -5,6 +5,7 @@ Django run with `-p no:django` too, and start nothing.
 """
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import django
 import pytest
+
+from tests.figures import MEASURED, missed
 
 for name in [name for name in os.environ if name.startswith("WINDLASS_")]:
     del os.environ[name]  # a developer's own installation is none of the tests' business
@@ -37,7 +40,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"coverage of this process's own lines: {percent:.0f} %")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if missed() and session.exitstatus == 0:
+        session.exitstatus = 1
+
+
 def pytest_unconfigure() -> None:
+    for line in MEASURED:
+        print(json.dumps(line))
     shutil.rmtree(VAR, ignore_errors=True)
 
 

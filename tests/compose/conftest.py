@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from tests.compose.stack import Stack, image_bytes
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The image is built; nothing is started. At the end all is gone, and the figures are printed."""
+    """The image is built; nothing is started. At the end all is gone."""
     if os.geteuid() != 0:
         pytest.fail("The Docker engine of these tests needs root: sudo make test-compose")
     engines.install()
@@ -37,9 +36,6 @@ def stack() -> Iterator[Stack]:
             finally:
                 stack.client.http.close()
                 stack.compose("down", "--volumes", "--timeout", "20")
-                print()
-                for line in stack.figures:
-                    print(json.dumps(line))
     finally:
         if not kept:
             engines.remove(root)

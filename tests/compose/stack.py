@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from controlplane import demo
+from tests import figures
 from tests.compose.engine import IMAGE, PROJECT, Engine, said
 
 COMPOSE = PROJECT / ".venv/bin/docker-compose"
@@ -29,8 +30,6 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request is too 
 
 
 class Stack:
-    """`figures`: what was measured, to be printed at the end."""
-
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.web_port, self.gateway_port = free_port(), free_port()
@@ -40,7 +39,6 @@ class Stack:
             "WINDLASS_PORT": str(self.web_port),
             "WINDLASS_GATEWAY_PORT": str(self.gateway_port),
         }
-        self.figures: list[dict[str, Any]] = []
         self.credentials: dict[str, str] = {}
         self.deployments: list[str] = []
 
@@ -173,8 +171,7 @@ class Stack:
             thread.join()
 
     def measured(self, figure: str, value: float, unit: str, goal: str, holds: bool) -> None:
-        line = {"figure": figure, "value": round(value, 2), "unit": unit, "goal": goal, "holds": holds}
-        self.figures.append(line)
+        figures.measured(figure, round(value, 2), unit, goal, holds)
 
 
 def numbers(item: Any) -> list[float]:

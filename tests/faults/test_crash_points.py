@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 from apps.core.actor import WINDLASS
 from apps.core.wants import want
 from tests.faults.plant import Plant, finish, goal
+from tests.figures import measured
 
 MOST_FAILURES = 8
 MORE_LIVES = 4
@@ -97,25 +97,10 @@ def test_every_crash_point(plant: Plant) -> None:
         plant.disarm()
     plant.check_blobs()
     took.sort()
-    figures = [
-        {"figure": "crash points", "value": len(points), "unit": "points", "goal": "counted", "holds": True},
-        {
-            "figure": "crash points walked",
-            "value": len(walked),
-            "unit": "points",
-            "goal": f"{len(points)}",
-            "holds": not unfired or bool(only),
-        },
-        {
-            "figure": "killed to right, median",
-            "value": round(took[len(took) // 2], 1) if took else None,
-            "unit": "s",
-            "goal": "reported",
-            "holds": True,
-        },
-    ]
-    print()
-    for figure in figures:
-        print(json.dumps(figure))
+    walked_all = len(walked) == len(points) or bool(only)
+    measured("crash points walked", len(walked), "points", f"all {len(points)}", walked_all)
+    if took:
+        measured("killed to right, median", round(took[len(took) // 2], 1), "s", "reported", True)
+        measured("killed to right, longest", round(took[-1], 1), "s", "reported", True)
     assert not failed_at, f"not right after a kill at: {failed_at}"
     assert not unfired or only, f"not walked: {unfired}"

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.faults.product import Load, Product, until
+from tests.figures import measured, missed
 from workers.targets.process.target import stop_all
 
 RATE = 200
@@ -27,25 +28,15 @@ GATEWAY_SECONDS = 5.0
 pytestmark = pytest.mark.timeout(300)
 
 
-class Figures:
-    """What was measured; printed at the end of the module, whatever failed."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def add(self, figure: str, value: float, unit: str, goal: str, holds: bool) -> None:
-        self.lines.append({"figure": figure, "value": value, "unit": unit, "goal": goal, "holds": holds})
-        print(json.dumps(self.lines[-1]), flush=True)
-
-    def load(self, what: str, load: Load) -> None:
-        answers = load.answers
-        self.add(f"{what}: requests", answers.sent, "requests", f"{RATE}/s", answers.sent >= 0.9 * RATE * load.seconds)
-        self.add(f"{what}: errors", len(answers.errors), "errors", "0", not answers.errors)
-        self.add(f"{what}: p50", answers.percentile_ms(0.5), "ms", "reported", True)
-        self.add(f"{what}: p99", answers.percentile_ms(0.99), "ms", "reported", True)
-        self.add(f"{what}: longest", answers.percentile_ms(1), "ms", "reported", True)
-        began = load.began
-        assert not answers.errors, [(round(at - began, 2), words) for at, words in answers.errors[:20]]
+def tell_load(what: str, load: Load) -> None:
+    answers = load.answers
+    measured(f"{what}: requests", answers.sent, "requests", f"{RATE}/s", answers.sent >= 0.9 * RATE * load.seconds)
+    measured(f"{what}: errors", len(answers.errors), "errors", "0", not answers.errors)
+    measured(f"{what}: p50", answers.percentile_ms(0.5), "ms", "reported", True)
+    measured(f"{what}: p99", answers.percentile_ms(0.99), "ms", "reported", True)
+    measured(f"{what}: longest", answers.percentile_ms(1), "ms", "reported", True)
+    began = load.began
+    assert not answers.errors, [(round(at - began, 2), words) for at, words in answers.errors[:20]]
 
 
 class Tiny:
@@ -95,13 +86,6 @@ class Tiny:
 
 
 @pytest.fixture(scope="module")
-def figures() -> Iterator[Figures]:
-    found = Figures()
-    yield found
-    print("\n" + "\n".join(json.dumps(line) for line in found.lines))
-
-
-@pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
     folder = Path(tempfile.mkdtemp(prefix="wl-"))
     product = Product(folder)
@@ -123,36 +107,36 @@ def tiny(product: Product) -> Tiny:
     return Tiny(product)
 
 
-def under_load(product: Product, figures: Figures, what: str, disturb: Callable[[Load], None]) -> Load:
+def under_load(product: Product, what: str, disturb: Callable[[Load], None]) -> Load:
     with Load(product, RATE) as load:
         load.until(min(5.0, SECONDS / 5))
         disturb(load)
         load.until(SECONDS)
-    figures.load(what, load)
+    tell_load(what, load)
     return load
 
 
-def test_a_new_revision(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_a_new_revision(product: Product, tiny: Tiny) -> None:
     def disturb(load: Load) -> None:
         number = tiny.move()
         begun = time.monotonic()
         assert tiny.settled()["serving_revision"] == number == 2
-        figures.add("new revision: wanted to old one gone", round(time.monotonic() - begun, 1), "s", "reported", True)
+        measured("new revision: wanted to old one gone", round(time.monotonic() - begun, 1), "s", "reported", True)
 
-    load = under_load(product, figures, "new revision", disturb)
+    load = under_load(product, "new revision", disturb)
     assert set(load.answers.revisions) == {"1", "2"}
 
 
-def test_roll_back(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_roll_back(product: Product, tiny: Tiny) -> None:
     def disturb(load: Load) -> None:
         product.api("POST", f"deployments/{tiny.id}/roll-back", {"revision": 1})
         assert tiny.settled()["serving_revision"] == 1
 
-    load = under_load(product, figures, "roll back", disturb)
+    load = under_load(product, "roll back", disturb)
     assert set(load.answers.revisions) == {"1", "2"}
 
 
-def test_scale(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_scale(product: Product, tiny: Tiny) -> None:
     tiny.scale(1)
     tiny.settled()
 
@@ -164,13 +148,13 @@ def test_scale(product: Product, tiny: Tiny, figures: Figures) -> None:
         tiny.settled()
 
     try:
-        under_load(product, figures, "scale 1 -> 3 -> 1", disturb)
+        under_load(product, "scale 1 -> 3 -> 1", disturb)
     finally:
         tiny.scale(3)
         tiny.settled()
 
 
-def test_killed_replicas(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_killed_replicas(product: Product, tiny: Tiny) -> None:
     def disturb(load: Load) -> None:
         for ordinal in ("0", "1", "2"):
             ((pid),) = [pid for (_, number), pid in product.replicas().items() if number == ordinal]
@@ -178,7 +162,7 @@ def test_killed_replicas(product: Product, tiny: Tiny, figures: Figures) -> None
             time.sleep(max(1.0, SECONDS / 6))
             tiny.settled()
 
-    under_load(product, figures, "SIGKILL of a replica three times", disturb)
+    under_load(product, "SIGKILL of a replica three times", disturb)
 
 
 def seconds_until(product: Product, key: str, status: int) -> float:
@@ -192,14 +176,14 @@ def seconds_until(product: Product, key: str, status: int) -> float:
     return round(since, 1)
 
 
-def test_keys(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_keys(product: Product, tiny: Tiny) -> None:
     made = product.api("POST", "api-keys", {"name": "caller"})
-    figures.add("new key works after", took := seconds_until(product, made["key"], 200), "s", "10", took < KEY_SECONDS)
+    measured("new key works after", took := seconds_until(product, made["key"], 200), "s", "10", took < KEY_SECONDS)
     ends = datetime.now(UTC) + timedelta(seconds=8)
     short = product.api("POST", "api-keys", {"name": "short", "expires_at": ends.isoformat()})
     product.api("DELETE", f"api-keys/{made['id']}")
     took = seconds_until(product, made["key"], 401)
-    figures.add("revoked key refused after", took, "s", "10", took < KEY_SECONDS)
+    measured("revoked key refused after", took, "s", "10", took < KEY_SECONDS)
     assert "not known" in product.predict(made["key"]).text
 
     def expired() -> httpx.Response | None:
@@ -208,17 +192,17 @@ def test_keys(product: Product, tiny: Tiny, figures: Figures) -> None:
 
     words = until(expired, 20, "the key has expired").text
     dated = f"{ends.day} {ends:%B %Y}" in words
-    figures.add("expired key refused with its date", int(dated), "yes", "1", dated)
+    measured("expired key refused with its date", int(dated), "yes", "1", dated)
     assert dated, words
     # It still says so when the scheduled job has ended the key.
     product.django("from apps.accounts.services import expire_keys", "expire_keys()")
     assert product.api("GET", f"api-keys/{short['id']}")["revoked_at"]
     time.sleep(6)
     assert "ended on" in product.predict(short["key"]).text
-    assert all(line["holds"] for line in figures.lines), figures.lines
+    assert not missed()
 
 
-def test_killed_gateway(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_killed_gateway(product: Product, tiny: Tiny) -> None:
     with Load(product, RATE) as load:
         load.until(3)
         killed = time.monotonic()
@@ -226,8 +210,8 @@ def test_killed_gateway(product: Product, tiny: Tiny, figures: Figures) -> None:
         time.sleep(15)
     errors = load.answers.errors
     refused = round(max((at for at, _ in errors), default=killed) - killed, 2)
-    figures.add("SIGKILL of the gateway: until the last error", refused, "s", "5", refused < GATEWAY_SECONDS)
-    figures.add("SIGKILL of the gateway: requests lost", len(errors), "requests", "reported", True)
+    measured("SIGKILL of the gateway: until the last error", refused, "s", "5", refused < GATEWAY_SECONDS)
+    measured("SIGKILL of the gateway: requests lost", len(errors), "requests", "reported", True)
     wrong = [words for _, words in errors if "Error" not in words]
     assert not wrong, f"it answered, and wrongly: {wrong[:5]}"
     assert refused < GATEWAY_SECONDS
@@ -249,7 +233,7 @@ def usage_files(product: Product) -> int:
     return sum(sum(json.loads(line)["requests"].values()) for line in lines)
 
 
-def test_all_but_the_gateway_killed(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_all_but_the_gateway_killed(product: Product, tiny: Tiny) -> None:
     assert product.process
     rows_before, files_before = usage_at_rest(product, tiny)
     replicas, workloads = product.replicas(), product.workloads()
@@ -264,28 +248,28 @@ def test_all_but_the_gateway_killed(product: Product, tiny: Tiny, figures: Figur
             lambda: (pid := product.replicas().get((workloads[0], "1"))) not in (None, victim) and pid, 20, "revived"
         )
         load.until(SECONDS)
-    figures.load("all but the gateway dead", load)
+    tell_load("all but the gateway dead", load)
     os.kill(product.process.pid, signal.SIGKILL)
     product.process.wait()
     product.time_scale = 0.2  # for the test after this one
     begun = time.monotonic()
     product.start()
     until(lambda: product.predict(product.key).status_code == 200, 60, "predictions")
-    figures.add("make up again: until predictions", round(time.monotonic() - begun, 1), "s", "reported", True)
+    measured("make up again: until predictions", round(time.monotonic() - begun, 1), "s", "reported", True)
     product.up()
-    figures.add("make up again: until it says so", round(time.monotonic() - begun, 1), "s", "reported", True)
+    measured("make up again: until it says so", round(time.monotonic() - begun, 1), "s", "reported", True)
     with Load(product, RATE) as after:
         tiny.settled()
         after.until(10)
     now = product.replicas()
     adopted = now == {**replicas, (workloads[0], "1"): revived} and product.workloads() == workloads
-    figures.add("all adopted, nothing doubled", int(adopted), "yes", "1", adopted)
-    figures.add("errors after make up", len(after.answers.errors), "errors", "0", not after.answers.errors)
+    measured("all adopted, nothing doubled", int(adopted), "yes", "1", adopted)
+    measured("errors after make up", len(after.answers.errors), "errors", "0", not after.answers.errors)
     rows, files = usage_at_rest(product, tiny)
     counted, answered = rows - rows_before, load.answers.good + after.answers.good
     # A replica that is killed takes the window with it that it had not written: at most 10 s of a third.
     once = counted == files - files_before and answered - 12 * RATE / 3 <= counted <= answered + 20
-    figures.add("usage counted once", counted, "requests", f"{answered} answered", once)
+    measured("usage counted once", counted, "requests", f"{answered} answered", once)
     assert adopted and once and not after.answers.errors, (now, replicas, after.answers.errors[:5])
 
 
@@ -303,7 +287,7 @@ def usage_at_rest(product: Product, tiny: Tiny) -> tuple[int, int]:
     return seen
 
 
-def test_worker_killed_in_roll_outs(product: Product, tiny: Tiny, figures: Figures) -> None:
+def test_worker_killed_in_roll_outs(product: Product, tiny: Tiny) -> None:
     dice = random.Random(int(os.environ.get("SERVING_SEED", "8")))
     moves = 5
     with Load(product, RATE) as load:
@@ -313,4 +297,4 @@ def test_worker_killed_in_roll_outs(product: Product, tiny: Tiny, figures: Figur
             time.sleep(dice.uniform(0.0, 6.0))
             product.kill("worker")
             assert tiny.settled(90)["serving_revision"] == number
-    figures.load("worker killed in five roll-outs", load)
+    tell_load("worker killed in five roll-outs", load)
