@@ -299,7 +299,10 @@ def _hint_if_due(model: type[Managed], row: Managed) -> None:
 
 
 def _strike(lease: Lease) -> None:
-    """A bug in a step: keep the phase, say so, and try again later; the strike was counted by the claim."""
+    """A bug in a step: keep the phase, say so, and try again later; the strike was counted by the claim.
+
+    What was wanted meanwhile is looked at now: a cancel may lead away from the step that fails.
+    """
     row = lease.row
     quarantined = row.strikes >= QUARANTINE_STRIKES
     reason = "Quarantined" if quarantined else "InternalError"
@@ -317,12 +320,13 @@ def _strike(lease: Lease) -> None:
             version=F("version") + 1,
             lease_token=None,
             lease_expires_at=None,
-            due_at=_in_seconds(backoff(row.strikes)),
+            due_at=Case(When(generation=row.generation, then=_in_seconds(backoff(row.strikes))), default=Now()),
         ):
             return
         row.version += 1
         if row.reason != reason:
             tell(row, WINDLASS, old=row.phase, new=row.phase, reason=reason, message=message)
+        _hint_if_due(type(row), row)
 
 
 def _repeat_on_deadlock(write: Callable[[], T]) -> T:

@@ -108,6 +108,23 @@ def test_a_bug_keeps_the_phase_and_ten_quarantine(workspace: Workspace) -> None:
     assert place.due_at > timezone.now() + timedelta(minutes=50)
 
 
+def test_what_was_wanted_during_a_failing_step_is_looked_at_at_once(workspace: Workspace) -> None:
+    """A cancel must not wait for an hour because the step that it ends has a bug."""
+    place = make_place()
+
+    def bug(row, context):
+        want(row, WINDLASS, goal="delete")
+        raise ZeroDivisionError
+
+    Place.objects.update(strikes=20)
+    engine.reconcile("place", place.pk, steps(bug))
+    place.refresh_from_db()
+    assert place.due_at <= timezone.now()
+    engine.reconcile("place", place.pk, steps(bug))
+    place.refresh_from_db()
+    assert (place.phase, place.ending) == ("cleaning", "deleted")
+
+
 def test_a_retry_keeps_its_place_and_is_no_strike(workspace: Workspace) -> None:
     place = make_place()
 
