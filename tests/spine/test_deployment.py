@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from apps.accounts.models import ApiKey, Workspace
 from apps.core.actor import WINDLASS
+from apps.core.models import Event
 from apps.core.wants import create, want
 from apps.deployments.models import Deployment, Revision
 from apps.exports.models import Export
@@ -145,3 +146,28 @@ def test_the_old_revision_answers_until_the_new_one_is_ready(world: World, deplo
     want(deployment, WINDLASS, spec={"revision": 1})
     world.phase(deployment, "serving")
     assert deployment.serving_revision == 1
+
+
+def test_replicas_that_find_no_room_keep_no_request_from_those_that_did(world: World, deployment: Deployment) -> None:
+    world.phase(deployment, "serving")
+    want(deployment, WINDLASS, spec={"replicas": 90})
+    world.until(lambda: (deployment.refresh_from_db(), "no room" in deployment.message)[1])
+    want(deployment, WINDLASS, goal="stop")
+    world.phase(deployment, "stopping")
+    want(deployment, WINDLASS, goal="run")
+    world.until(lambda: len(endpoints(deployment)) == 1)
+    world.until(lambda: (deployment.refresh_from_db(), "no room" in deployment.message)[1])
+    assert predict(endpoints(deployment)[0]).status_code == 200
+
+
+def test_larger_replicas_take_over_from_smaller_ones_that_answer(world: World, deployment: Deployment) -> None:
+    """Nothing is degraded meanwhile: what was there answers until the new ones are ready."""
+    world.phase(deployment, "serving")
+    (before,) = endpoints(deployment)
+    want(deployment, WINDLASS, spec={"memory_bytes": 320 * 2**20})
+    world.until(lambda: endpoints(deployment) not in ([], [before]))
+    world.phase(deployment, "serving")
+    phases = set(Event.objects.filter(kind="deployment").values_list("new", flat=True))
+    assert phases == {"starting", "serving", "updating"}
+    assert predict(endpoints(deployment)[0]).status_code == 200
+    world.until(lambda: Reservation.objects.count() == 1)

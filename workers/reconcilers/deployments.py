@@ -48,17 +48,21 @@ def slot_of(row: Deployment) -> str:
 
 
 def view(row: Deployment) -> View:
-    alive = [item for item in services.of_owner(row.pk) if not item.is_final and item.goal == Goal.RUN]
-    leaving = [item for item in services.of_owner(row.pk) if not item.is_final and item.goal != Goal.RUN]
+    living = [item for item in services.of_owner(row.pk) if not item.is_final]
     wanted = Resources(row.cpus, row.memory_bytes)
     matching = [
-        item for item in alive if item.slot == slot_of(row) and item.wanted.resources == wanted and not item.is_ending
+        item
+        for item in living
+        if item.goal == Goal.RUN
+        and not item.is_ending
+        and item.slot == slot_of(row)
+        and item.wanted.resources == wanted
     ]
     current = matching[-1] if matching else None
     ended = Placement.objects.filter(owner_id=row.pk, slot=slot_of(row), phase="failed").order_by("pk")
     return View(
         current=current,
-        others=[item for item in alive if item is not current] + leaving,
+        others=[item for item in living if item is not current],
         failed=list(ended),
         applied=is_applied(row),
     )
@@ -79,21 +83,22 @@ def serving(row: Deployment, context: Context) -> Outcome:
     if seen.current is None:
         return _place(row, context, seen)
     replicas = seen.current.wanted.replicas
+    note, after = "", None
     if replicas < row.replicas:
         try:
             context.record("resize", lambda: services.resize(_current(seen), row.replicas))
-        except services.NoCapacity as error:
-            return _report(row, seen, note=f"There is no room for {row.replicas} replicas: {error}.", after=10)
+        except services.NoCapacity as error:  # those that there are get their requests all the same
+            note, after = f"There is no room for {row.replicas} replicas: {error}.", 10.0
     listing = _listing(row, seen)
     if listing != row.listing:
-        return _report(row, seen, listing=listing)
+        return _report(row, seen, note=note, listing=listing)
     if not seen.applied:
-        return _report(row, seen, after=1)
+        return _report(row, seen, note=note, after=1)
     if seen.current.pk in {item["placement"] for item in _entries(row)}:
         _retire(seen, context)
         if replicas > row.replicas:
             context.record("resize", lambda: services.resize(_current(seen), row.replicas))
-    return _report(row, seen)
+    return _report(row, seen, note=note, after=after)
 
 
 def _current(seen: View) -> Placement:
@@ -194,29 +199,38 @@ def _report(
     """The phase and its sentence, from what is listed and ready."""
     ready = [ordinal for ordinal in seen.ready if ordinal < row.replicas]
     wanted = row.replicas
-    on_list = {item["revision"] for item in (row.listing if listing is None else listing)}
-    serves = row.revision in on_list and seen.applied and listing is None
+    listed = row.listing if listing is None else listing
+    on_list = {item["revision"] for item in listed}
+    replacing = _answers_still(seen, {item["placement"] for item in listed})
+    serves = row.revision in on_list and seen.applied and listing is None and not replacing
     serving_revision = row.revision if serves else row.serving_revision
     fields: dict[str, Any] = {"ready_replicas": len(ready), "serving_revision": serving_revision}
     crash = _crash_sentence(seen)
     if serves and len(ready) >= wanted and not any(item.goal == Goal.RUN for item in seen.others):
         phase, reason, message = "serving", "Serving", f"{len(ready)} ready, r{row.revision} answers."
-    elif serves or (row.serving_revision == row.revision and row.revision in on_list):
+    elif serves or (row.serving_revision == row.revision and row.revision in on_list and not replacing):
         phase, reason = ("serving", "Scaling") if ready else ("degraded", "NoReplicaReady")
         message = note or f"{len(ready)} of {wanted} replicas ready."
         if ready and len(ready) < wanted and crash:
             phase, reason = "degraded", "ReplicaCrashLoop"
     elif on_list and row.serving_revision is not None:
         phase, reason = "updating", "Moving"
-        message = (
-            note or f"Moving to r{row.revision}: {len(ready)} of {wanted} replicas ready. r{min(on_list)} answers."
-        )
+        answers = "those before answer" if row.revision in on_list else f"r{min(on_list)} answers"
+        message = note or f"Moving to r{row.revision}: {len(ready)} of {wanted} replicas ready, {answers}."
     else:
         phase, reason = "starting", "Starting"
         message = note or f"Loading the model: {len(ready)} of {wanted} replicas ready."
     if crash and len(ready) < wanted:
         message = f"{message} {crash}" + (f" Roll back to stay at r{min(on_list)}." if phase == "updating" else "")
     return _outcome(row, phase, reason, message, listing=listing, fields=fields, after=after)
+
+
+def _answers_still(seen: View, listed: set[str]) -> bool:
+    """Whether another placement than the wanted one gets the requests, and is well."""
+    if seen.current and str(seen.current.pk) in listed:
+        return False
+    others = [item for item in seen.others if item.goal == Goal.RUN and not item.is_ending]
+    return any(item.ready_ordinals for item in others if str(item.pk) in listed)
 
 
 def _crash_sentence(seen: View) -> str:
@@ -231,7 +245,7 @@ def stopping(row: Deployment, context: Context) -> Outcome:
         return stay(row, after=1)
     if settle_placements(row.pk, Goal.STOP, context):
         return stay(row, after=2)
-    read_usage(row)
+    context.record("usage", lambda: read_usage(row))
     fields = {"ready_replicas": 0, "serving_revision": None}
     return _outcome(row, "stopped", "Stopped", "Stopped. It costs nothing; start it again at any time.", fields=fields)
 
