@@ -67,6 +67,7 @@ def test_a_run_becomes_a_model_version(world: World, workspace: Workspace, progr
     log = b"".join(bytes(chunk.data) for chunk in LogChunk.objects.filter(stream="0"))
     assert b"hello from the program" in log
     nothing_left(world)
+    assert not PlacementBlob.objects.exists(), "what it read and made is held by whose it is, and by nobody else"
     phases = list(Event.objects.filter(kind="training_run").order_by("pk").values_list("new", flat=True))
     assert phases[0] == "queued"
     assert phases[-2:] == ["cleaning", "succeeded"]

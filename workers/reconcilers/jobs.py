@@ -170,6 +170,8 @@ class Job:
             changes |= dict.fromkeys(self.forgets)
         else:
             changes |= self.ended
+        # What it read may be deleted from now on, and what it made is held by those whose it is.
+        also = _both(also, lambda: PlacementBlob.objects.filter(placement__owner_id=row.pk).delete())
         words = {
             "cancelled": ("Cancelled", self.cancelled(changes)),
             DELETED: ("Deleted", ""),
@@ -180,7 +182,7 @@ class Job:
         )
 
 
-def _both(first: Callable[[], None] | None, second: Callable[[], None] | None) -> Callable[[], None]:
+def _both(first: Callable[[], object] | None, second: Callable[[], object] | None) -> Callable[[], None]:
     def write() -> None:
         for act in (first, second):
             if act:
