@@ -10,12 +10,12 @@ from apps.accounts.models import Workspace
 from apps.core.actor import Actor
 from apps.core.checks import next_number, range_errors
 from apps.core.errors import Conflict, FieldError, Invalid
-from apps.core.models import Goal
 from apps.core.phases import DELETED
 from apps.core.wants import create, model_of
 from apps.exports.models import Export
 from apps.exports.tolerances import OPTIMISATIONS, complete
 from apps.registry.models import DatasetVersion, ModelVersion
+from apps.registry.services import hold
 
 MIB = 1024**2
 
@@ -51,9 +51,9 @@ def create_export(
     if errors:
         raise Invalid(*errors)
     with transaction.atomic():
-        held = ModelVersion.objects.select_for_update(no_key=True).get(pk=model_version.pk)
-        if held.goal == Goal.DELETE:
-            raise Conflict(f"{model_version.name} is being deleted. Choose another version.", code="Deleting")
+        if dataset_version is not None:
+            hold(dataset_version)
+        hold(model_version)
         export = Export(
             workspace=workspace,
             model_version=model_version,

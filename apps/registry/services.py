@@ -12,6 +12,7 @@ from apps.accounts.models import Workspace
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, next_number
 from apps.core.errors import Conflict, FieldError, Invalid
+from apps.core.models import Goal
 from apps.core.phases import DELETED
 from apps.core.wants import create, model_of
 from apps.registry.models import Blob, Dataset, DatasetVersion, Model, ModelVersion
@@ -129,6 +130,16 @@ def dataset_option_errors(options: dict[str, Any]) -> list[FieldError]:
 
 def _is(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
+
+
+def hold(version: DatasetVersion | ModelVersion) -> None:
+    """Nobody can begin to delete it until the caller's transaction ends. Raises Conflict if somebody has.
+
+    Of several hold dataset versions first, in the order in which everybody locks.
+    """
+    held = type(version)._default_manager.select_for_update(no_key=True).get(pk=version.pk)
+    if held.goal == Goal.DELETE:
+        raise Conflict(f"{version.name} is being deleted. Choose another version.", code="Deleting")
 
 
 # --- letting go ---------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from apps.accounts.services import check_secrets
 from apps.clusters.models import Host
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, next_number, range_errors
-from apps.core.errors import Conflict, FieldError, Invalid
-from apps.core.models import Goal
+from apps.core.errors import FieldError, Invalid
 from apps.core.wants import create
 from apps.registry.models import Blob, DatasetVersion, Model
+from apps.registry.services import hold
 from apps.training.hyperparameters import RECIPES, complete, validate
 from apps.training.models import TrainingRun
 
@@ -74,7 +74,8 @@ def create_training_run(
             key: value for key, value in complete({**run.hyperparameters, "recipe": recipe}).items() if key != "recipe"
         }
     with transaction.atomic():
-        _hold(dataset_version)
+        if dataset_version is not None:
+            hold(dataset_version)
         same = TrainingRun.objects.filter(workspace=workspace, name=run.name)
         run.number = next_number(same, f"runs|{workspace.pk}|{run.name}")
         return create(run, actor, message="Waits for a place to run.")
@@ -151,15 +152,6 @@ def _dataset_errors(version: DatasetVersion) -> list[FieldError]:
     detail = f"{version.name} is not ready: {version.current_phase.word.lower()}."
     fix = "Upload it again." if version.is_final else "Wait until it was checked."
     return [FieldError("dataset_version", f"{detail} {version.message}".strip(), fix)]
-
-
-def _hold(version: DatasetVersion | None) -> None:
-    """Nobody can begin to delete it until the caller's transaction ends. Raises Conflict if somebody has."""
-    if version is None:
-        return
-    locked = DatasetVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
-    if locked.goal == Goal.DELETE:
-        raise Conflict(f"{version.name} is being deleted. Choose another dataset version.", code="Deleting")
 
 
 # --- metrics ------------------------------------------------------------------------------------------------------
