@@ -84,15 +84,33 @@ def expected_part_bytes(blob: Blob, number: int) -> int:
 
 
 def put_part(blob: Blob, number: int, plain: bytes) -> None:
-    """Store one part of an upload. Sending a part again is fine. Raises WrongContent, StorageFull."""
+    """Store one part of an upload. What arrived first stays; sending it again is fine, also at the same time.
+
+    Raises WrongContent, StorageFull.
+    """
     expected = expected_part_bytes(blob, number)
     if len(plain) != expected:
         raise WrongContent(f"Part {number} must have {expected:,} bytes; {len(plain):,} arrived. Send it again.")
     if blob.state == Blob.State.READY:
         return
-    _write(parts.part_name(str(blob.pk), number), parts.seal(data_key(blob), str(blob.pk), number, plain))
-    Blob.objects.filter(pk=blob.pk).update(touched_at=Now())
-    BlobPart.objects.update_or_create(blob=blob, number=number, defaults={"size_bytes": len(plain)})
+    part = BlobPart.objects.filter(blob=blob, number=number)
+    if not Blob.objects.filter(pk=blob.pk).update(touched_at=Now()):
+        raise _gone()
+    if part.exists():
+        return
+    name = parts.part_name(str(blob.pk), number)
+    try:
+        with transaction.atomic():  # the row first: whoever sends the same part meanwhile waits here, and then is done
+            BlobPart.objects.create(blob=blob, number=number, size_bytes=len(plain))
+            _write(name, parts.seal(data_key(blob), str(blob.pk), number, plain))
+    except IntegrityError as error:
+        if not part.exists():  # the upload was thrown away while this part was written
+            storage().delete(name)
+            raise _gone() from error
+
+
+def _gone() -> WrongContent:
+    return WrongContent("This upload is there no more: it was thrown away, or lay untouched for a day. Begin it again.")
 
 
 def _write(name: str, content: bytes) -> None:
@@ -136,15 +154,22 @@ def complete(blob: Blob) -> Blob:
             f"{len(missing)} parts are missing yet, the first is {missing[0]}. Send them, then try again."
         )
     digest = hashlib.sha256()
-    for plain in _plain_parts(blob):
-        digest.update(plain)
+    try:
+        for plain in _plain_parts(blob):
+            digest.update(plain)
+    except (parts.Tampered, FileNotFoundError) as error:
+        abandon(blob)
+        raise WrongContent(
+            f"The upload was damaged in storage ({error}). Nothing of it was kept. Upload it again."
+        ) from error
     if digest.hexdigest() != blob.sha256:
         abandon(blob)
         raise WrongContent(
             f"The upload arrived with checksum {digest.hexdigest()[:12]}…, you announced {(blob.sha256 or '')[:12]}…. "
             "Nothing was stored. Upload it again."
         )
-    Blob.objects.filter(pk=blob.pk).update(state=Blob.State.READY, touched_at=Now())
+    if not Blob.objects.filter(pk=blob.pk, sha256=blob.sha256).update(state=Blob.State.READY, touched_at=Now()):
+        raise _gone()
     blob.refresh_from_db()
     return blob
 
@@ -228,25 +253,19 @@ def new_output(workspace: Workspace, media_type: str = "application/octet-stream
 
 def seal_output(blob: Blob, sha256: str, size_bytes: int) -> Blob:
     """Content is complete under `blob`: make it ready, or return the ready blob that has this content already."""
-    try:
-        with transaction.atomic():
-            Blob.objects.filter(pk=blob.pk).update(
-                sha256=sha256, size_bytes=size_bytes, state=Blob.State.READY, touched_at=Now()
-            )
-    except IntegrityError:
-        twin = Blob.objects.filter(workspace_id=blob.workspace_id, sha256=sha256)
-        twin.update(touched_at=Now())
-        existing = twin.get()
-        if existing.state == Blob.State.READY:
-            return existing
-        # Somebody announced this content and has not sent all of it: ours is whole, so it takes the name.
-        with transaction.atomic():
-            twin.filter(state=Blob.State.UPLOADING).update(sha256=None)
-            Blob.objects.filter(pk=blob.pk).update(
-                sha256=sha256, size_bytes=size_bytes, state=Blob.State.READY, touched_at=Now()
-            )
-    blob.refresh_from_db()
-    return blob
+    ready = {"sha256": sha256, "size_bytes": size_bytes, "state": Blob.State.READY, "touched_at": Now()}
+    twins = Blob.objects.filter(workspace_id=blob.workspace_id, sha256=sha256).exclude(pk=blob.pk)
+    while True:  # each turn something else may have come or gone in between
+        try:
+            with transaction.atomic():
+                # Somebody announced this content and has not sent all of it: ours is whole, so it takes the name.
+                twins.filter(state=Blob.State.UPLOADING).update(sha256=None)
+                Blob.objects.filter(pk=blob.pk).update(**ready)
+            blob.refresh_from_db()
+            return blob
+        except IntegrityError:
+            if twins.filter(state=Blob.State.READY).update(touched_at=Now()) and (twin := twins.first()):
+                return twin
 
 
 def abandon(blob: Blob) -> None:
