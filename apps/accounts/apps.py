@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from apps.accounts import audit  # noqa: F401 - hears of sign-ins
+        from apps.accounts import audit, services  # noqa: F401 - hear of sign-ins, and of who is disabled

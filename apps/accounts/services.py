@@ -12,12 +12,14 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 from django.utils import timezone
 
 from apps.accounts import audit
 from apps.accounts.auth import KEY_START, digest
 from apps.accounts.models import RANK, ApiKey, Membership, Role, Secret, SignInLink, User, Workspace
-from apps.core.actor import SCHEDULE, Actor
+from apps.core.actor import SCHEDULE, WINDLASS, Actor
 from apps.core.checks import name_errors, range_errors, visible
 from apps.core.errors import Conflict, FieldError, Invalid, Missing, invalid
 from apps.core.sealing import seal_field
@@ -71,6 +73,7 @@ def add_member(workspace: Workspace, actor: Actor, *, email: str, role: str) -> 
         raise Invalid(*errors)
     email = email.lower()
     with transaction.atomic():
+        Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
         user = User.objects.filter(email=email).first()
         token = ""
         if user is None:
@@ -224,6 +227,23 @@ def revoke_api_key(key: ApiKey, actor: Actor) -> ApiKey:
             publish_keys()
     key.refresh_from_db()
     return key
+
+
+def revoke_keys_of(user: User, actor: Actor) -> None:
+    """Those that this user made, and those that these keys made."""
+    makers = [user.actor.id]
+    while makers:
+        keys = list(ApiKey.objects.filter(created_by__in=makers).select_related("workspace"))
+        for key in keys:
+            revoke_api_key(key, actor)
+        makers = [key.actor.id for key in keys]
+
+
+@receiver(post_save, sender=User)
+def _disabled(sender: Any, instance: User, **_: Any) -> None:
+    """Whoever is disabled, wherever that is done, loses their keys together with their sessions."""
+    if not instance.is_active:
+        revoke_keys_of(instance, WINDLASS)
 
 
 def publish_keys() -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apps.accounts import services
 from apps.accounts.auth import digest
-from apps.accounts.models import ApiKey, AuditEntry, Workspace
+from apps.accounts.models import ApiKey, AuditEntry, User, Workspace
 from apps.core.actor import WINDLASS
 from apps.core.errors import Invalid
 from apps.placements.models import Place
@@ -87,3 +87,21 @@ def test_a_key_that_can_not_be(workspace: Workspace, given: dict[str, Any], fiel
         services.create_api_key(workspace, WINDLASS, **{"name": "ci", **given})
     assert [error.field for error in caught.value.errors] == [field]
     assert not ApiKey.objects.exists()
+
+
+def test_who_is_disabled_loses_sessions_and_keys_at_once(workspace: Workspace, user: User) -> None:
+    Place.objects.create()
+    browser = Client()
+    browser.force_login(user)
+    own = services.create_api_key(workspace, user.actor, name="own", role="admin")
+    child = services.create_api_key(workspace, own.key.actor, name="made by that key", role="viewer")
+    others = services.create_api_key(workspace, WINDLASS, name="others", role="viewer")
+    assert browser.get("/api/v1/me").status_code == 200
+    Place.objects.update(wakes=0)
+    user.is_active = False
+    user.save()
+    assert browser.get("/api/v1/me").status_code in {401, 403}
+    assert browser.get("/w/team/").status_code == 302
+    assert [ask(new.secret).status_code for new in (own, child, others)] == [401, 401, 200]
+    assert Place.objects.get().wakes, "replicas hear of it now, not at the next beat"
+    assert AuditEntry.objects.filter(action="key.revoke").count() == 2
