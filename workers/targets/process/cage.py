@@ -40,6 +40,7 @@ PROGRAMS = (
 READABLE = ("in", "live", "secrets")
 WRITABLE = ("out", "tmp", "metrics")
 INSTALL = "Install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap) and start Windlass again."
+ALLOW = "bubblewrap is there and needs user namespaces and mounts: docs/operations-compose.md says how in a container."
 FIRST_USER_ID, USER_IDS = 200_000, 100_000
 _CLONE_NEWNS, _MS_REC, _MS_BIND, _MS_SLAVE = 0x20000, 0x4000, 0x1000, 0x80000
 _STAGE = Path("/tmp")  # noqa: S108 - ours alone in the private mount namespace; exists on every machine
@@ -187,9 +188,11 @@ def executable() -> str:
 
 def describe() -> str:
     """A sentence for people: how user code is kept apart on this host."""
-    why_not = _why_not(_installed(), _period())
+    found = _installed()
+    why_not = _why_not(found, _period())
     if why_not:
-        return f"Programs are not kept apart on this host: {why_not} Uploaded scripts are refused. {INSTALL}"
+        cure = ALLOW if found else INSTALL
+        return f"Programs are not kept apart on this host: {why_not} Uploaded scripts are refused. {cure}"
     user = "under a user id of its own" if os.geteuid() == 0 else "under this account's user id"
     return f"Each program runs in a bubblewrap cage {user}: it sees only its own files and has no network."
 
