@@ -43,6 +43,14 @@ def test_addresses_that_are_none(admin: Caller, method: str, path: str, status: 
     problem(admin(method, path), status)
 
 
+def test_addresses_that_no_database_takes(admin: Caller, workspace: Workspace) -> None:
+    for typed_id in ("%00", "x" * 3000):
+        problem(admin.post(f"datasets/{typed_id}/versions", {}, Idempotency_Key="k"), 404)
+    browser = Client()
+    browser.force_login(workspace.members.get())
+    problem(browser.get("/api/v1/workspaces/%00/datasets"), 404)
+
+
 def test_who_is_not_known_is_told_how_to_be() -> None:
     answer = Client().get("/api/v1/me")
     assert "Bearer" in problem(answer, 401)["detail"]
