@@ -32,8 +32,6 @@ WINDLASS_GATEWAY = CONFIGURATION.gateway
 WINDLASS_SHARED_GATEWAY_QUEUE = CONFIGURATION.shared_gateway_queue
 WINDLASS_GATEWAY_ADMIN_SOCKET = CONFIGURATION.gateway_admin_socket
 WINDLASS_GATEWAY_URL = CONFIGURATION.predictions_url
-WINDLASS_GATEWAY_BIND = CONFIGURATION.bind
-WINDLASS_GATEWAY_PORT = CONFIGURATION.gateway_port
 
 # --- the framework ------------------------------------------------------------------------------------------------
 SECRET_KEY, *SECRET_KEY_FALLBACKS = KEYS.derived("django.SECRET_KEY")

@@ -34,7 +34,7 @@ def _start_threads(sender: Any, **_: Any) -> None:
 
 @shared_task(name="workers.tasks.mark_lost_hosts")
 def mark_lost_hosts() -> int:
-    """A host that sent no heartbeat for a minute is lost: its places wake their owners, who decide."""
+    """A host that sent no heartbeat for a minute is lost: nothing new is placed there until it sends one again."""
     limit = timezone.now() - timedelta(seconds=LOST_SECONDS * settings.WINDLASS_TIME_SCALE)
     with transaction.atomic():
         lost = Host.objects.filter(lost_at=None).filter(Q(heartbeat_at__lt=limit) | Q(heartbeat_at=None))

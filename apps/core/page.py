@@ -236,7 +236,6 @@ class PhaseTimeline:
     """Where the time went. Parts stand in the order given and add up to the total that is shown beside them."""
 
     parts: Sequence[PhasePart]
-    caption: str = ""
 
     @property
     def seconds(self) -> float:

@@ -111,7 +111,6 @@ class Gateway(Managed):
     name = models.CharField(max_length=80, unique=True)
     host = models.ForeignKey("clusters.Host", models.PROTECT, related_name="gateways")
     applied = models.JSONField(default=dict)
-    rendered_sha256 = models.CharField(max_length=64, default="", blank=True)
 
     class Meta:
         constraints = [managed_constraint("gateway", GATEWAY_PHASES)]

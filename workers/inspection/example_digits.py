@@ -10,9 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-FILENAME = "digits.npz"
-LICENCE = "CC BY 4.0, UCI Machine Learning Repository"
-
 
 def write_digits(path: Path) -> None:
     """Arrays `images` uint8 [1797, 1, 8, 8] of 0..16, `labels` int64 [1797], `value_range` [0, 16]."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from workers.inspection.program import Refused
 
 TRAIN, HELD_OUT = 0, 1
-SPLIT_NAMES = ("train", "held_out")
 MOST_PREPARED_BYTES = 8 * 1024**3
 MOST_CLASSES = 1000
 LISTED_PROBLEMS = 100
