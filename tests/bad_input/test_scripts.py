@@ -174,6 +174,6 @@ def test_of_rubbish_the_numbers_are_kept(world: World, runs: dict[str, TrainingR
     assert (points["step"], points["total_steps"]) == (2, 4)
     assert MetricPoint.objects.filter(run=run).count() == 3
     version = ModelVersion.objects.get(run=run)
-    assert version.metrics == {"loss": None, "held_out_accuracy": None, "a": " ?"}
+    assert version.metrics == {}
     assert version.signature == {}
     json.dumps(world.api.get(f"model-versions/{version.typed_id}").json(), allow_nan=False)

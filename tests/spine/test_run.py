@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from django.test import Client
 
-from apps.accounts.models import Workspace
+from apps.accounts.models import Membership, User, Workspace
 from apps.core.actor import WINDLASS
 from apps.core.models import Event
 from apps.core.wants import create, want
@@ -71,6 +72,36 @@ def test_a_run_becomes_a_model_version(world: World, workspace: Workspace, progr
     phases = list(Event.objects.filter(kind="training_run").order_by("pk").values_list("new", flat=True))
     assert phases[0] == "queued"
     assert phases[-2:] == ["cleaning", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("signature", "metrics"),
+    [
+        ('{"inputs": [1], "outputs": []}', '{"held_out_accuracy": "good", "loss": [1], "steps": 3}'),
+        ('{"inputs": [], "outputs": [], "classes": 5}', '{"steps": 3, "held_out_accuracy": {}}'),
+        ('{"inputs": [{"name": "x", "datatype": [], "shape": ["a"]}], "outputs": []}', '{"steps": 3, "": 1}'),
+        ('{"inputs": [], "outputs": [], "normalise": {"scale": "big"}}', '{"steps": 3, "huge": 1%s}' % ("0" * 400)),
+        ('{"inputs": {}, "outputs": [], "task": 7}', '{"steps": 3, "held_out_accuracy": true}'),
+    ],
+)
+def test_files_of_any_shape_break_no_page(
+    world: World, workspace: Workspace, program, signature: str, metrics: str
+) -> None:
+    program(
+        "import os\nout = os.environ['WINDLASS_OUT'] + '/'\n"
+        "for name in ('model.safetensors', 'config.json', 'reference.onnx'): open(out + name, 'w').write('{}')\n"
+        f"open(out + 'signature.json', 'w').write({signature!r})\nopen(out + 'metrics.json', 'w').write({metrics!r})"
+    )
+    run = make_run(workspace)
+    world.phase(run, "succeeded", "failed")
+    assert run.result is not None, run.message
+    assert (run.result.signature, run.result.metrics) == ({}, {"steps": 3})
+    user = User.objects.create_user("ada@example.org")
+    Membership.objects.create(user=user, workspace=workspace)
+    browser = Client()
+    browser.force_login(user)
+    for path in ("models/", f"models/{run.result.typed_id}/", f"models/{run.model.typed_id}/", ""):
+        assert browser.get(f"/w/team/{path}").status_code == 200
 
 
 def test_a_program_that_raises_fails_the_run_with_its_words(world: World, workspace: Workspace, program) -> None:

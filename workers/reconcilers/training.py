@@ -17,6 +17,7 @@ from apps.placements.models import Placement
 from apps.placements.services import Draft
 from apps.placements.workload import Output, Resources, Workload
 from apps.registry.models import Blob, ModelFile, ModelVersion
+from apps.registry.signatures import figures_from, is_figure, signature_from
 from apps.training.models import MetricPoint, TrainingRun
 from workers.engine import Context
 from workers.reconcilers.jobs import Ending, Job, blob_input, output_blob, read_json
@@ -105,7 +106,7 @@ def follow(run: TrainingRun, placement: Placement) -> dict[str, Any]:
         at = _time(line.get("time"))
         for name, value in line.items():
             known = name in run.metrics or name in latest or len(run.metrics) + len(latest) < MOST_METRICS
-            if known and name not in RESERVED and _is_number(value) and 0 < len(name) <= 60:
+            if known and name not in RESERVED and is_figure(value) and 0 < len(name) <= 60:
                 points.append(MetricPoint(run=run, name=name, step=step, value=float(value), at=at))
                 latest[name] = float(value)
     changes |= {
@@ -133,18 +134,13 @@ def _write_points(points: list[MetricPoint]) -> None:
     )
 
 
-def _is_number(value: object) -> bool:
-    """Whether it is one that a column of doubles can hold; a whole number may be larger than any double."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e308
-
-
 def _is_step(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_STEP
 
 
 def _time(value: object) -> datetime:
     """A script's clock may say anything; then now will do."""
-    if _is_number(value):
+    if is_figure(value):
         with suppress(OverflowError, ValueError, OSError):
             return datetime.fromtimestamp(float(value), UTC)  # type: ignore[arg-type]
     return datetime.now(UTC)
@@ -185,8 +181,8 @@ def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> 
         model=run.model,
         phase="ready",
         due_at=None,
-        signature=read_json(files.get("signature.json")),
-        metrics=read_json(files.get("metrics.json")),
+        signature=signature_from(read_json(files.get("signature.json"))),
+        metrics=figures_from(read_json(files.get("metrics.json"))),
     )
 
     def also() -> None:
@@ -198,7 +194,7 @@ def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> 
         TrainingRun.objects.filter(pk=run.pk).update(result=version)
 
     accuracy = version.metrics.get("held_out_accuracy")
-    words = f"{accuracy:.1%} on held-out data after {run.step:,} steps." if _is_number(accuracy) else "It ended well."
+    words = f"{accuracy:.1%} on held-out data after {run.step:,} steps." if is_figure(accuracy) else "It ended well."
     return Ending("succeeded", "Trained", words, fields, also)
 
 

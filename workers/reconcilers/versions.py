@@ -10,6 +10,7 @@ from apps.placements.models import Placement
 from apps.placements.services import Draft
 from apps.placements.workload import Output, Resources, Workload
 from apps.registry.models import Blob, DatasetVersion, ModelFile, ModelVersion
+from apps.registry.signatures import signature_from
 from workers.engine import Context
 from workers.reconcilers.jobs import Ending, Job, blob_input, output_blob, read_json
 
@@ -72,7 +73,7 @@ def model_finish(row: ModelVersion, placement: Placement, outputs: dict[str, Blo
             ignore_conflicts=True,
         )
 
-    fields = {"report": report, "signature": read_json(signature)}
+    fields = {"report": report, "signature": signature_from(read_json(signature))}
     return Ending("ready", "Checked", str(report.get("message", "Checked.")), fields, also)
 
 
