@@ -271,7 +271,7 @@ def seal_output(blob: Blob, sha256: str, size_bytes: int) -> Blob:
 def abandon(blob: Blob) -> None:
     """Take back an upload that nothing refers to."""
     if _bury(Blob.objects.filter(pk=blob.pk).exclude(state=Blob.State.READY)):
-        empty_graves()
+        _empty(BlobGrave.objects.filter(pk=blob.pk))  # the others wait for the job that has the time
 
 
 def _bury(candidates: object) -> int:
@@ -291,9 +291,13 @@ def _bury(candidates: object) -> int:
 
 def empty_graves() -> int:
     """Remove from storage what graves name; a crash in between leaves the grave, and the next call goes on."""
+    return _empty(BlobGrave.objects.all()[:500])
+
+
+def _empty(graves: Iterable[BlobGrave]) -> int:
     store = storage()
     emptied = 0
-    for grave in BlobGrave.objects.all()[:500]:
+    for grave in graves:
         folder = f"blobs/{grave.blob_id}"
         try:
             _folders, names = store.listdir(folder)
