@@ -13,6 +13,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
 from apps.accounts.models import RANK, ApiKey, Membership, Role, User, Workspace
+from apps.core import ids
 from apps.core.actor import Actor
 from apps.core.errors import Forbidden, Missing
 
@@ -98,6 +99,23 @@ def digest(secret: str) -> str:
 def actor_of(request: Any) -> Actor:
     actor: Actor = request.user.actor
     return actor
+
+
+def is_staff(user: Any) -> bool:
+    """Whether they, or whoever made their key, look after the whole installation and not only a workspace."""
+    if not isinstance(user, KeyHolder):
+        return bool(user.is_staff)
+    try:
+        maker = ids.parse(User.prefix, user.key.created_by.removeprefix("user:"))
+    except ValueError:
+        return False
+    return User.objects.filter(pk=maker, is_staff=True, is_active=True).exists()
+
+
+def require_staff(user: Any, what: str) -> None:
+    """`what` belongs to the installation, and so to every workspace. Raises Forbidden."""
+    if not is_staff(user):
+        raise Forbidden(f"{what} belongs to all workspaces: only staff of the installation, or a key of theirs, may.")
 
 
 def access_of(request: Any, slug: str) -> Access:

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.auth import require_staff
 from apps.accounts.models import Role
 from apps.clusters import services
 from apps.clusters.models import Host
@@ -62,6 +63,7 @@ class HostView(Listed, Retrieved, WorkspaceView):
 
     @extend_schema(request=HostInput)
     def partial_update(self, request: Request, workspace: str, id: str) -> Response:
-        """Have it start nothing new, or start again."""
+        """Have it start nothing new, or start again; only by staff, since all workspaces use it."""
+        require_staff(request.user, "A host")
         draining = self.body(HostInput)["draining"]
         return self.answer(services.set_draining(self.get_object(), self.actor, draining, self.workspace))

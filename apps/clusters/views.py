@@ -8,6 +8,7 @@ from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from apps.accounts.auth import is_staff, require_staff
 from apps.accounts.models import Role
 from apps.clusters.models import Host
 from apps.clusters.services import set_draining
@@ -70,7 +71,7 @@ class Hosts(HostsPage):
         }
 
     def action(self, host: Host) -> Action | None:
-        if not self.may_write:
+        if not self.may_write or not is_staff(self.request.user):
             return None
         words, busy = ("Take work again", "Starting") if host.draining else ("Drain", "Draining")
         values = (("draining", "" if host.draining else "1"),)
@@ -79,6 +80,7 @@ class Hosts(HostsPage):
 
 class DrainHost(Posted, HostsPage):
     def post(self, request: HttpRequest, host_id: str) -> HttpResponse:
+        require_staff(request.user, "A host")
         try:
             host = Host.objects.filter(pk=ids.parse(Host.prefix, host_id)).first()
         except ValueError:

@@ -9,7 +9,9 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver
 
+from apps.accounts import services
 from apps.accounts.models import RANK, User, Workspace
+from apps.clusters.models import Host
 from apps.core.api.views import SIGNED_IN
 from controlplane import api_urls
 from tests.api.conftest import Caller
@@ -149,3 +151,19 @@ def test_a_session_needs_the_csrf_token(workspace: Workspace) -> None:
     client.cookies[settings.CSRF_COOKIE_NAME] = token
     taken = client.post(path, {"name": "flowers"}, content_type="application/json", headers={"X-CSRFToken": token})
     assert taken.status_code == 201
+
+
+@pytest.mark.django_db
+def test_a_host_serves_all_workspaces_so_only_staff_drain_it(admin: Caller, workspace: Workspace) -> None:
+    host = Host.objects.create(name="h", cpus=2, memory_bytes=2**30)
+    path, drained = f"hosts/{host.typed_id}", {"draining": True}
+    refused = admin.patch(path, drained)
+    assert refused.status_code == 403 and "all workspaces" in refused.json()["detail"]
+    user = workspace.members.get()
+    key = services.create_api_key(workspace, user.actor, name="theirs", role="admin")
+    assert Caller(workspace, key.secret).patch(path, drained).status_code == 403
+    User.objects.update(is_staff=True)
+    assert Caller(workspace, key.secret).patch(path, drained).status_code == 200
+    host.refresh_from_db()
+    assert host.draining
+    assert admin.patch(path, drained).status_code == 403
