@@ -63,7 +63,7 @@ class Training:
     def run(self) -> None:
         """Train to the end. Raises Stopped, or Failure if the run diverged; in both cases all processes do."""
         evaluate_every = self.hyperparameters["evaluate_every_steps"] or self.order.steps_per_epoch
-        self.metrics.restart_clock()
+        self.metrics.resume()
         while self.step < self.total_steps:
             self._step()
             if self.step % evaluate_every == 0 and self.step < self.total_steps:
@@ -123,6 +123,7 @@ class Training:
         """Figures of the held-out items, each process taking its share of them."""
         if self.evaluated_step == self.step:
             return
+        self.metrics.pause()
         self.processes.average(self.module.buffers())
         self.module.eval()
         held_out = torch.from_numpy(self.dataset.held_out)[self.processes.rank :: self.processes.world_size]
@@ -136,7 +137,7 @@ class Training:
         self.figures = self.recipe.metrics(dict(zip(sums, self.processes.summed(list(sums.values())), strict=True)))
         self.evaluated_step = self.step
         self.metrics.write(self.step, **self.figures)
-        self.metrics.restart_clock()
+        self.metrics.resume()
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in self.figures.items())
         self.processes.say(f"Step {self.step:,} of {self.total_steps:,}: {shown}.")
 

@@ -19,7 +19,8 @@ class Metrics:
         self._forget()
 
     def _forget(self) -> None:
-        self._since = time.monotonic()
+        self._since = self._resumed = time.monotonic()
+        self._stepping_seconds = 0.0
         self._losses: list[float] = []
         self._items = 0
 
@@ -27,8 +28,9 @@ class Metrics:
         """Take one step's figures; write a line if the last is old enough, or `now`."""
         self._losses.append(loss)
         self._items += items
-        seconds = time.monotonic() - self._since
-        if now or seconds >= SECONDS_BETWEEN_LINES:
+        moment = time.monotonic()
+        if now or moment - self._since >= SECONDS_BETWEEN_LINES:
+            seconds = self._stepping_seconds + moment - self._resumed
             self.write(
                 step,
                 loss=sum(self._losses) / len(self._losses),
@@ -46,6 +48,10 @@ class Metrics:
             with self._path.open("a") as file:
                 file.write(json.dumps(point) + "\n")
 
-    def restart_clock(self) -> None:
-        """An evaluation's time is not the steps' time."""
-        self._since = time.monotonic()
+    def pause(self) -> None:
+        """An evaluation begins: its time is not the steps' time."""
+        self._stepping_seconds += time.monotonic() - self._resumed
+
+    def resume(self) -> None:
+        """Steps go on. The next line is due as before: evaluations after every few steps must not put it off."""
+        self._resumed = time.monotonic()
