@@ -15,6 +15,7 @@ from apps.accounts import services
 from apps.accounts.forms import ROLE_HELP, KeyForm, MemberForm, SecretForm
 from apps.accounts.models import ApiKey, AuditEntry, Membership, Role, Secret
 from apps.core import ids
+from apps.core.checks import whole
 from apps.core.errors import Conflict, Invalid, Missing
 from apps.core.page import Crumb, Page, Pill, Tab
 from apps.core.pages.base import Posted, WorkspacePage, add_errors
@@ -255,8 +256,8 @@ class Audit(SettingsPage):
     def get(self, request: HttpRequest) -> HttpResponse:
         entries = AuditEntry.objects.filter(workspace=self.workspace)
         before = request.GET.get("before", "")
-        if before.isdecimal():
-            entries = entries.filter(id__lt=int(before))
+        if (last := whole(before)) is not None:
+            entries = entries.filter(id__lt=last)
         found: Sequence[AuditEntry] = list(entries.order_by("-id")[: PAGE_ROWS + 1])
         older = f"?before={found[PAGE_ROWS - 1].pk}" if len(found) > PAGE_ROWS else ""
         lines = [

@@ -14,6 +14,7 @@ from apps.core.models import Managed
 from apps.core.phases import DELETED
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+DIGITS = re.compile(r"[0-9]{1,18}")
 Row = TypeVar("Row", bound=models.Model)
 
 
@@ -24,6 +25,11 @@ def name_errors(field: str, name: str) -> list[FieldError]:
     suggestion = re.sub(r"-{2,}", "-", re.sub(r"[^a-z0-9]+", "-", name.lower())).strip("-")[:63].strip("-")
     detail = f"“{name[:80]}” is no name: use lower-case letters, digits and hyphens inside, at most 63 characters."
     return [FieldError(field, detail, f"“{suggestion or 'digits'}” would work.")]
+
+
+def whole(text: str) -> int | None:
+    """The number that a text of digits is; None for any other, and for one that no column could hold."""
+    return int(text) if DIGITS.fullmatch(text) else None
 
 
 def range_errors(field: str, value: float, minimum: float, maximum: float, unit: str = "") -> list[FieldError]:

@@ -25,6 +25,7 @@ from apps.accounts.models import Membership, User
 from apps.clusters.models import Host
 from apps.core import health, ids, live, overview
 from apps.core.actor import WINDLASS
+from apps.core.checks import whole
 from apps.core.errors import Conflict, Missing
 from apps.core.models import Event
 from apps.core.page import Action, Page, Pill, bold
@@ -190,8 +191,8 @@ class Events(WorkspacePage):
         if request.GET.get("as") == "jsonl":
             return _as_lines(events)
         before = request.GET.get("before", "")
-        if before.isdecimal():
-            events = events.filter(id__lt=int(before))
+        if (last := whole(before)) is not None:
+            events = events.filter(id__lt=last)
         found = list(events.order_by("-id")[: PAGE_ROWS + 1])
         query = request.GET.copy()
         query["before"] = str(found[PAGE_ROWS - 1].pk) if len(found) > PAGE_ROWS else ""

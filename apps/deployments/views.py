@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.accounts import audit
 from apps.core import figures, overview
+from apps.core.checks import whole
 from apps.core.errors import Invalid, Missing, invalid
 from apps.core.models import Goal
 from apps.core.page import (
@@ -258,10 +259,10 @@ class DeploymentAct(Posted, DeploymentsPage):
         return self.address(row)
 
     def roll_back(self, row: Deployment) -> str:
-        number = self.request.POST.get("revision", "")
-        if not number.isdecimal():
+        number = whole(self.request.POST.get("revision", ""))
+        if number is None:
             raise invalid("revision", "No revision was chosen.", "Press the button of one.")
-        services.roll_back(row, self.actor, int(number))
+        services.roll_back(row, self.actor, number)
         return self.address(row)
 
     def delete(self, row: Deployment) -> str:

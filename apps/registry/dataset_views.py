@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.accounts import audit
 from apps.core import figures
-from apps.core.checks import find
+from apps.core.checks import find, whole
 from apps.core.errors import Conflict, Invalid, Missing
 from apps.core.figures import number, short_id
 from apps.core.models import Goal
@@ -162,7 +162,7 @@ class DatasetPage(DatasetsPage):
             live=rows.live(version),
             report=version.report,
             checking=Progress(None, version.message or "Being checked") if not version.is_final else None,
-            shown=self.samples(version, split, int(offset) if offset.isdecimal() else 0) if tab == "" else None,
+            shown=self.samples(version, split, whole(offset) or 0) if tab == "" else None,
             bars=class_bars(version.report),
             facts=facts(dataset, version),
             code=SCRIPT,

@@ -51,6 +51,19 @@ def test_addresses_that_no_database_takes(admin: Caller, workspace: Workspace) -
     problem(browser.get("/api/v1/workspaces/%00/datasets"), 404)
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "٣"])
+def test_numbers_that_no_column_holds(admin: Caller, workspace: Workspace, digits: str) -> None:
+    problem(admin.get(f"datasets?limit={digits}"), 422)
+    path = f"dataset-versions/{dataset_version(workspace).typed_id}"
+    problem(admin.get(f"{path}/logs?offset={digits}"), 422)
+    problem(admin.delete(path, If_Match=f'"{digits}"'), 400)
+    browser = Client()
+    user = workspace.members.get()
+    browser.force_login(user)
+    for page in ("events/", "settings/audit/"):
+        assert browser.get(f"/w/team/{page}?before={digits}").status_code == 200
+
+
 def test_who_is_not_known_is_told_how_to_be() -> None:
     answer = Client().get("/api/v1/me")
     assert "Bearer" in problem(answer, 401)["detail"]

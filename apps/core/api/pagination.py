@@ -9,6 +9,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 
+from apps.core.checks import whole
 from apps.core.errors import invalid
 
 
@@ -24,7 +25,7 @@ class NewestFirst(CursorPagination):
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any] | None:
         limit = request.query_params.get(self.page_size_query_param, "")
-        if limit and not (limit.isdecimal() and 1 <= int(limit) <= self.max_page_size):
+        if limit and not 1 <= (whole(limit) or 0) <= self.max_page_size:
             raise invalid("limit", f"“{limit[:40]}” is no page size.", f"Use 1 to {self.max_page_size}.")
         try:
             return super().paginate_queryset(queryset, request, view)

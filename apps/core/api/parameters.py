@@ -10,6 +10,7 @@ from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
 from apps.core import ids
+from apps.core.checks import whole
 from apps.core.errors import invalid
 
 LARGEST = 2**53
@@ -20,10 +21,11 @@ def whole_number(request: Request, name: str, default: Any, minimum: int, maximu
     text = request.query_params.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdecimal() or not minimum <= int(text) <= maximum:
+    number = whole(text)
+    if number is None or not minimum <= number <= maximum:
         detail = f"“{text[:40]}” is no whole number from {minimum:,} to {maximum:,}."
         raise invalid(name, detail, f"{minimum} would work.")
-    return int(text)
+    return number
 
 
 def time(request: Request, name: str) -> datetime | None:

@@ -32,7 +32,7 @@ from apps.core.errors import FieldError, Problem
 from apps.core.models import Goal, Managed
 from apps.core.wants import want
 
-IF_MATCH = re.compile(r'(?:W/)?"?(\d+)(?:\.\d+)?"?')
+IF_MATCH = re.compile(r'(?:W/)?"?([0-9]{1,18})(?:\.[0-9]+)?"?')
 SIGNED_IN = "signed_in"
 LARGEST_BODY_BYTES = 2 * 1024**2
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from apps.core.checks import whole
 from apps.placements import logs
 from apps.placements.models import Placement
 
@@ -93,7 +94,8 @@ def _parse(cursor: str, placement: Placement) -> dict[str, int] | None:
     if head != placement.typed_id:
         return {}
     pairs = (part.partition(":") for part in parts)
-    return {name: int(offset) for name, _, offset in pairs if name.isdecimal() and offset.isdecimal()}
+    found = {name: whole(offset) for name, _, offset in pairs if name.isdecimal()}
+    return {name: offset for name, offset in found.items() if offset is not None}
 
 
 def _download(placement: Placement | None) -> HttpResponse:
