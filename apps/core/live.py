@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -22,6 +23,7 @@ from apps.core.wants import CHANNEL
 logger = logging.getLogger(__name__)
 PING_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 5.0  # pages take a stream that is silent for longer as broken
+ASK_SECONDS = 30.0
 QUEUE_LENGTH = 500
 RESET = json.dumps({"kind": "*", "id": "*", "version": 0})
 
@@ -84,14 +86,19 @@ def _parameters() -> dict[str, Any]:
     return {name: value for name, value in connection.get_connection_params().items() if name not in own}
 
 
-async def stream(workspace_id: str) -> AsyncIterator[bytes]:
-    """Server-sent events for one page; ends when the client goes away."""
+async def stream(workspace_id: str, may_hear: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+    """Server-sent events for one page; ends when the client goes away, or `may_hear` says no, asked now and then."""
     hub = _hubs.setdefault(asyncio.get_running_loop(), Hub())
     queue = hub.subscribe(workspace_id)
     alive = f"event: alive\ndata: {KEEP_ALIVE_SECONDS:g}\n\n".encode()
     try:
         yield b"retry: 1000\n\n" + alive
+        asked = time.monotonic()
         while True:
+            if time.monotonic() - asked > ASK_SECONDS:
+                if not await may_hear():
+                    return
+                asked = time.monotonic()
             message = None
             with contextlib.suppress(TimeoutError):
                 message = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.views import redirect_to_login
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import F, Q
 from django.http import (
     HttpRequest,
@@ -253,11 +254,12 @@ class Health(WorkspacePage):
 
 
 async def stream(request: HttpRequest, workspace: str) -> HttpResponseBase:
-    """Ids of what changes in this workspace. Who may hear is asked once; after that no database connection is held."""
+    """Ids of what changes in this workspace. Who may hear is asked now and then; no database connection is held."""
     workspace_id = await sync_to_async(_heard_workspace)(request, workspace)
     if workspace_id is None:
         return HttpResponse("There is no such workspace for you.\n", status=404, content_type="text/plain")
-    response = StreamingHttpResponse(live.stream(workspace_id), content_type="text/event-stream")
+    may_hear = partial(sync_to_async(_may_hear), request.user.pk, workspace_id)
+    response = StreamingHttpResponse(live.stream(workspace_id, may_hear), content_type="text/event-stream")
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"
     return response
@@ -268,6 +270,17 @@ def _heard_workspace(request: HttpRequest, slug: str) -> str | None:
     try:
         found = membership(user, slug) if isinstance(user, User) or user.is_authenticated else None
         return str(found.workspace_id) if found else None
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _may_hear(user_id: Any, workspace_id: str) -> bool:
+    """While the database is away nobody is sent off: there is nothing to hear then."""
+    try:
+        return Membership.objects.filter(user=user_id, workspace=workspace_id, user__is_active=True).exists()
+    except DatabaseError:
+        return True
     finally:
         if not connection.in_atomic_block:
             connection.close()
