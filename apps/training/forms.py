@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -15,8 +16,23 @@ GIB = 1024**3
 DECIMAL = forms.TextInput(attrs={"inputmode": "decimal"})
 
 
+def between(least: float, most: float, unit: str) -> Callable[[float], None]:
+    """The service checks too, in the API's units; this speaks in the field's own."""
+
+    def check(value: float) -> None:
+        if not least <= value <= most:
+            raise forms.ValidationError(
+                f"{value:,g} is too {'small' if value < least else 'large'}. Use {least:g} to {most:,g} {unit}."
+            )
+
+    return check
+
+
 class RunForm(forms.Form):
-    """`main`: the settings that matter most; `more`: the rest, folded away. Checked fully by the service."""
+    """`main`: the settings that matter most; `more`: the rest, folded away. Checked fully by the service.
+
+    A clone of a run with a script of its own (`source`) keeps the script, and takes its hyperparameters as JSON.
+    """
 
     recipe = forms.ChoiceField(label="Recipe", choices=[(item.name, item.title) for item in RECIPES.values()])
     dataset_version = forms.ChoiceField(label="Dataset")
@@ -28,25 +44,49 @@ class RunForm(forms.Form):
     )
     processes = forms.IntegerField(label="Processes", initial=2, help_text="Each holds the whole model.")
     memory_gib = forms.FloatField(
-        label="Memory a process", initial=1.5, widget=DECIMAL, help_text="One that needs more is stopped, and says so."
+        label="Memory a process",
+        initial=1.5,
+        widget=DECIMAL,
+        help_text="One that needs more is stopped, and says so.",
+        error_messages={"invalid": "Write the number with a point, such as 1.5."},
+        validators=[between(0.25, 1024, "GiB")],
     )
     deadline_hours = forms.FloatField(
-        label="Stop it after", initial=3, widget=DECIMAL, help_text="Its last checkpoint is kept."
+        label="Stop it after",
+        initial=3,
+        widget=DECIMAL,
+        help_text="Its last checkpoint is kept.",
+        error_messages={"invalid": "Write the number with a point, such as 0.5."},
+        validators=[between(0.01, 720, "hours")],
     )
 
-    def __init__(self, *args: Any, versions: list[DatasetVersion], recipe: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        versions: list[DatasetVersion],
+        recipe: str,
+        source: TrainingRun | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["dataset_version"].choices = [  # type: ignore[attr-defined]
-            (version.typed_id, f"{version.name}, {version.items or 0:,} items") for version in versions
-        ]
-        self.parameters = parameters(recipe if recipe in RECIPES else next(iter(RECIPES)))
+        choices = [(version.typed_id, f"{version.name}, {version.items or 0:,} items") for version in versions]
+        self.script_name = source.script_name if source and source.script_id else ""
+        self.parameters: tuple[Hyperparameter, ...] = ()
+        if self.script_name:
+            choices = [("", "No dataset"), *choices]
+            self.fields["dataset_version"].required = False
+            del self.fields["recipe"]
+            self.fields["hyperparameters"] = _script_field()
+        else:
+            self.parameters = tuple(parameters(recipe if recipe in RECIPES else next(iter(RECIPES))))
+        self.fields["dataset_version"].choices = choices  # type: ignore[attr-defined]
         for item in self.parameters:
             self.fields[item.name] = _field(item)
         self.order_fields(["recipe", "dataset_version", "model", "processes", *(item.name for item in self.parameters)])
 
     @property
     def main(self) -> list[forms.BoundField]:
-        return [self[name] for name in MAIN]
+        return [self["hyperparameters"]] if self.script_name else [self[name] for name in MAIN]
 
     @property
     def more(self) -> list[forms.BoundField]:
@@ -58,9 +98,21 @@ class RunForm(forms.Form):
 
     def hyperparameters(self) -> dict[str, Any]:
         """As the service takes them: what was left empty is null where that means something, else the default."""
+        if self.script_name:
+            return self.cleaned_data["hyperparameters"] or {}
         values = {item.name: self.cleaned_data.get(item.name) for item in self.parameters}
         optional = {item.name for item in self.parameters if item.optional}
         return {name: value for name, value in values.items() if value not in (None, "") or name in optional}
+
+
+def _script_field() -> forms.Field:
+    return forms.JSONField(
+        label="Hyperparameters",
+        required=False,
+        widget=forms.Textarea,
+        help_text="A JSON object; the script reads it from WINDLASS_HYPERPARAMETERS.",
+        error_messages={"invalid": 'This is no JSON. {"learning_rate": 0.001} would work.'},
+    )
 
 
 def _field(item: Hyperparameter) -> forms.Field:
@@ -92,6 +144,6 @@ def values_of(run: TrainingRun) -> dict[str, Any]:
         "model": run.model.name,
         "processes": run.processes,
         "memory_gib": round(run.memory_bytes_per_process / GIB, 2),
-        "deadline_hours": round(run.deadline_seconds / 3600, 3),
-        **run.hyperparameters,
+        "deadline_hours": f"{run.deadline_seconds / 3600:.3f}".rstrip("0").rstrip("."),
+        **({"hyperparameters": run.hyperparameters} if run.script_id else run.hyperparameters),
     }

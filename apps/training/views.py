@@ -25,7 +25,7 @@ from apps.training.hyperparameters import RECIPES
 from apps.training.models import MetricPoint, TrainingRun
 from apps.training.services import create_training_run, metric_series
 
-SELECT = ("model", "dataset_version__dataset", "result", "workspace")
+SELECT = ("model", "script", "dataset_version__dataset", "result", "workspace")
 FILTERS = {
     "phase": {
         "Queued": ("queued",),
@@ -92,7 +92,7 @@ class NewRun(TrainingPage):
         recipe = (data or initial).get("recipe") or _recipe_for(versions, initial.get("dataset_version"))
         initial.setdefault("recipe", recipe)
         initial.setdefault("model", versions[0].dataset.name if versions else "")
-        return RunForm(data, initial=initial, versions=versions, recipe=recipe)
+        return RunForm(data, initial=initial, versions=versions, recipe=recipe, source=source)
 
     def source(self) -> TrainingRun | None:
         clone = self.request.GET.get("clone", "")
@@ -124,12 +124,17 @@ class NewRun(TrainingPage):
 
     def start(self, form: RunForm) -> str:
         values = form.cleaned_data
-        version = related(DatasetVersion, self.workspace, values["dataset_version"], "dataset_version")
+        chosen = values["dataset_version"]
+        version = related(DatasetVersion, self.workspace, chosen, "dataset_version") if chosen else None
+        source = self.source()
+        program: dict[str, Any] = {"recipe": values.get("recipe", "")}
+        if source and form.script_name:
+            program = {"script": source.script, "script_name": source.script_name, "secrets": source.secrets}
         run = create_training_run(
             self.workspace,
             self.actor,
             model=model_named(self.workspace, self.actor, values["model"]),
-            recipe=values["recipe"],
+            **program,
             dataset_version=version,
             processes=values["processes"],
             hyperparameters=form.hyperparameters(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from apps.accounts.models import ApiKey, AuditEntry, Membership, Secret, User, Workspace
+from apps.clusters.models import Host
+from apps.core.actor import WINDLASS
 from apps.deployments.models import Deployment, Revision
 from apps.exports.models import Export
 from apps.registry.models import DatasetVersion, ModelVersion
 from apps.training.hyperparameters import parameters
 from apps.training.models import TrainingRun
+from apps.training.services import create_training_run
+from tests.api.rows import blob
 from tests.pages.addresses import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -56,8 +61,8 @@ def test_a_run_is_started_once_for_two_presses(developer: Client, busy: SimpleNa
         ("processes", "0", "0 is too small. Use 1 to 64."),
         ("model", "My Model", "“my-model” would work."),
         ("epochs", "x", "This is no whole number. 20 would work."),
-        ("deadline_hours", "100000", "is too large"),
-        ("memory_gib", "0.01", "is too small"),
+        ("deadline_hours", "100000", "100,000 is too large. Use 0.01 to 720 hours."),
+        ("memory_gib", "0.01", "0.01 is too small. Use 0.25 to 1,024 GiB."),
     ],
 )
 def test_what_is_wrong_stands_at_its_field(
@@ -72,6 +77,27 @@ def test_what_is_wrong_stands_at_its_field(
     assert f'value="{value}"' in text  # what was typed is still there
     assert TrainingRun.objects.count() == before
     assert developer.post(f"{ROOT}training/new/", run_form(busy)).status_code == 302  # the key was not used up
+
+
+def test_a_clone_keeps_the_script_and_its_hyperparameters(
+    developer: Client, busy: SimpleNamespace, workspace: Workspace
+) -> None:
+    Host.objects.update(caged=True)
+    given = {"model": 3, "rates": [0.1, 0.2]}
+    run = create_training_run(
+        workspace, WINDLASS, model=busy.run.model, script=blob(workspace, b"print(1)"), hyperparameters=given
+    )
+    address = f"{ROOT}training/new/?clone={run.typed_id}"
+    page = developer.get(address).content.decode()
+    assert "script.py" in page and 'name="recipe"' not in page
+    values = {"dataset_version": "", "model": "digits", "processes": "1", "memory_gib": "1", "deadline_hours": "1"}
+    refused = developer.post(address, values | {"hyperparameters": "{steps: 3}", "idempotency_key": "k1"})
+    assert refused.status_code == 422 and "This is no JSON." in refused.content.decode()
+    hyperparameters = json.dumps(given | {"model": 4})
+    answer = developer.post(address, values | {"hyperparameters": hyperparameters, "idempotency_key": "k2"})
+    assert answer.status_code == 302, answer.content.decode()
+    clone = TrainingRun.objects.latest("id")
+    assert (clone.script, clone.recipe, clone.hyperparameters["model"]) == (run.script, "", 4)
 
 
 def test_a_dataset_is_uploaded_and_a_bad_option_named(developer: Client, workspace: Workspace) -> None:
