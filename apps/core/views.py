@@ -278,7 +278,7 @@ def _heard_workspace(request: HttpRequest, slug: str) -> str | None:
 def _may_hear(user_id: Any, workspace_id: str) -> bool:
     """While the database is away nobody is sent off: there is nothing to hear then."""
     try:
-        return Membership.objects.filter(user=user_id, workspace=workspace_id, user__is_active=True).exists()
+        return Membership.objects.filter(user=user_id, workspace__id=workspace_id, user__is_active=True).exists()
     except DatabaseError:
         return True
     finally:
