@@ -110,6 +110,25 @@ def remove_member(membership: Membership, actor: Actor) -> None:
         membership.delete()
 
 
+def new_link(membership: Membership, actor: Actor) -> str:
+    """A token that signs a member in once, for who set no password and has no way back.
+
+    Raises Conflict for everybody else: who could sign in as somebody that another workspace, or the whole
+    installation, trusts would be more than an admin of this workspace.
+    """
+    with transaction.atomic():
+        membership = _locked(membership)
+        user = membership.user
+        if user.has_usable_password():
+            detail = f"{user.email} has a password. Whoever runs Windlass can set a new one, see the operations guide."
+            raise Conflict(detail, code="HasPassword")
+        if user.is_staff or Membership.objects.filter(user=user).exclude(workspace=membership.workspace).exists():
+            detail = f"{user.email} is at home elsewhere too. Whoever runs Windlass can set a password for them."
+            raise Conflict(detail, code="NotYours")
+        audit.record(actor, "member.link", user.typed_id, {"email": user.email}, membership.workspace)
+        return make_link(user)
+
+
 def _locked(membership: Membership) -> Membership:
     """Of a workspace's members one change at a time, so that two admins can't remove each other."""
     Workspace.objects.select_for_update(no_key=True).get(pk=membership.workspace_id)

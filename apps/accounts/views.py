@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apps.accounts import services
 from apps.accounts.forms import ROLE_HELP, KeyForm, MemberForm, SecretForm
-from apps.accounts.models import ApiKey, AuditEntry, Membership, Role, Secret
+from apps.accounts.models import ApiKey, AuditEntry, Membership, Role, Secret, Workspace
 from apps.core import ids
 from apps.core.checks import whole
 from apps.core.errors import Conflict, Invalid, Missing
@@ -135,21 +135,32 @@ class RevokeKey(Posted, SettingsPage):
         return self.url("settings", "keys")
 
 
-class Members(SettingsPage):
+class MembersPage(SettingsPage):
     tab = "members"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self.show(MemberForm())
-
-    def show(self, form: MemberForm, status: int = 200, link: str = "", email: str = "") -> HttpResponse:
+    def show(
+        self, form: MemberForm, status: int = 200, link: str = "", email: str = "", added: bool = True
+    ) -> HttpResponse:
         members = Membership.objects.filter(workspace=self.workspace).select_related("user").order_by("user__email")
         lines = [
             (member, self.url("settings", "members", member.user.typed_id), member.user_id == self.request.user.pk)
             for member in members[:500]
         ]
         return self.settings_page(
-            "accounts/members.html", status, lines=lines, form=form, link=link, email=email, roles=ROLE_HELP.items()
+            "accounts/members.html",
+            status,
+            lines=lines,
+            form=form,
+            link=link,
+            email=email,
+            added=added,
+            roles=ROLE_HELP.items(),
         )
+
+
+class Members(MembersPage):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self.show(MemberForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = MemberForm(request.POST)
@@ -164,8 +175,38 @@ class Members(SettingsPage):
         except (Invalid, Conflict) as refusal:
             add_errors(form, refusal)
             return self.show(form, 422)
-        link = f"{settings.WINDLASS_PUBLIC_URL}/accounts/link/{new.link_token}" if new.link_token else ""
-        return self.show(MemberForm(), 201, link, email)
+        return self.show(MemberForm(), 201, link_address(new.link_token), email)
+
+
+def member_of(workspace: Workspace, user_id: str) -> Membership:
+    """Raises Missing."""
+    try:
+        key = ids.parse("usr", user_id)
+    except ValueError as error:
+        raise Missing(str(error)) from error
+    found = Membership.objects.filter(workspace=workspace, user=key).select_related("user", "workspace").first()
+    if found is None:
+        raise Missing("There is no such member.")
+    return found
+
+
+def link_address(token: str) -> str:
+    return f"{settings.WINDLASS_PUBLIC_URL}/accounts/link/{token}" if token else ""
+
+
+class NewLink(MembersPage):
+    """For a member who set no password and lost the session. Shown once, like a key."""
+
+    def post(self, request: HttpRequest, user_id: str) -> HttpResponse:
+        member = member_of(self.workspace, user_id)
+        try:
+            token = services.new_link(member, self.actor)
+        except Conflict as refusal:
+            form = MemberForm({})
+            form.errors.clear()
+            form.add_error(None, refusal.detail)
+            return self.show(form, 409)
+        return self.show(MemberForm(), 201, link_address(token), member.user.email, added=False)
 
 
 class ChangeMember(Posted, SettingsPage):
@@ -174,7 +215,7 @@ class ChangeMember(Posted, SettingsPage):
     act_name = ""
 
     def post(self, request: HttpRequest, user_id: str) -> HttpResponse:
-        member = self.member(user_id)
+        member = member_of(self.workspace, user_id)
         role = request.POST.get("role", "")
 
         def work() -> str:
@@ -190,18 +231,6 @@ class ChangeMember(Posted, SettingsPage):
             else f"{member.user.email} is {role} now."
         )
         return self.act(work, said)
-
-    def member(self, user_id: str) -> Membership:
-        try:
-            key = ids.parse("usr", user_id)
-        except ValueError as error:
-            raise Missing(str(error)) from error
-        found = (
-            Membership.objects.filter(workspace=self.workspace, user=key).select_related("user", "workspace").first()
-        )
-        if found is None:
-            raise Missing("There is no such member.")
-        return found
 
     def after_refusal(self) -> str:
         return self.url("settings", "members")

@@ -66,3 +66,17 @@ def test_nobody_signs_up_by_themselves(db: None) -> None:
     body = {"email": "eve@example.org", "password1": "a good long password", "password2": "a good long password"}
     Client().post("/accounts/signup/", body)
     assert not User.objects.exists()
+
+
+def test_who_set_no_password_gets_a_new_link_and_nobody_else(workspace: Workspace, user: User) -> None:
+    member = services.add_member(workspace, WINDLASS, email="grace@example.org", role="viewer").membership
+    client = Client()
+    assert client.post(f"/accounts/link/{services.new_link(member, WINDLASS)}").status_code == 302
+    assert client.get("/api/v1/me").json()["email"] == "grace@example.org"
+    services.create_workspace(WINDLASS, slug="other", name="Other", admin=member.user)
+    with pytest.raises(Conflict, match="elsewhere"):
+        services.new_link(member, WINDLASS)
+    user.set_password("a long enough one")
+    user.save()
+    with pytest.raises(Conflict, match="has a password"):
+        services.new_link(Membership.objects.get(user=user), WINDLASS)

@@ -221,9 +221,15 @@ def test_members_come_change_and_go(admin: Client, workspace: Workspace) -> None
     assert made.status_code == 201 and "/accounts/link/" in made.content.decode()
     member = Membership.objects.get(user__email="ada@example.org")
     path = f"{ROOT}settings/members/{member.user.typed_id}/"
+    again = admin.post(f"{path}link")
+    assert again.status_code == 201 and "A new link for ada@example.org." in again.content.decode()
     admin.post(f"{path}role", {"role": "developer"})
     member.refresh_from_db()
     assert member.role == "developer"
+    member.user.set_password("a long enough one")
+    member.user.save()
+    refused = admin.post(f"{path}link")
+    assert refused.status_code == 409 and "ada@example.org has a password." in refused.content.decode()
     admin.post(f"{path}remove")
     assert not Membership.objects.filter(pk=member.pk).exists()
 
