@@ -64,6 +64,11 @@ class Configuration(BaseSettings):
         "", description="how browsers reach the web server", examples=["https://windlass.example.org"]
     )
     gateway_url: str = Field("", description="how callers reach the gateway", examples=["https://models.example.org"])
+    parts_url: str = Field(
+        "",
+        description="how workloads reach the web server for blobs, where WINDLASS_STORAGE is an object store",
+        examples=["http://web:8000"],
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="further host names that the web server answers to", examples=["windlass.lan,10.0.0.5"]
     )
@@ -274,6 +279,11 @@ class Configuration(BaseSettings):
     @property
     def web_url(self) -> str:
         return self.public_url or f"http://{self.reachable_bind}:{self.port}"
+
+    @property
+    def parts_address(self) -> str:
+        """Where programs beside workloads reach the web server."""
+        return self.parts_url or f"http://{self.reachable_bind}:{self.port}"
 
     @property
     def predictions_url(self) -> str:

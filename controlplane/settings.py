@@ -31,6 +31,7 @@ WINDLASS_PUBLIC_URL = CONFIGURATION.web_url
 WINDLASS_GATEWAY = CONFIGURATION.gateway
 WINDLASS_SHARED_GATEWAY_QUEUE = CONFIGURATION.shared_gateway_queue
 WINDLASS_GATEWAY_ADMIN_SOCKET = CONFIGURATION.gateway_admin_socket
+WINDLASS_PARTS_URL = CONFIGURATION.parts_address
 WINDLASS_GATEWAY_URL = CONFIGURATION.predictions_url
 
 # --- the framework ------------------------------------------------------------------------------------------------
@@ -45,6 +46,7 @@ ALLOWED_HOSTS = list(
             "127.0.0.1",
             "[::1]",
             CONFIGURATION.reachable_bind,
+            str(urlsplit(WINDLASS_PARTS_URL).hostname),
             *CONFIGURATION.allowed_hosts,
         ]
     )

@@ -11,6 +11,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("admin/", admin.site.urls),
     path("api/v1/", include("controlplane.api_urls")),
+    path("", include("apps.registry.transfers")),
     path("accounts/link/<str:token>", sign_in_link, name="sign-in-link"),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.core.urls")),

@@ -102,7 +102,7 @@ def put_part(blob: Blob, number: int, plain: bytes) -> None:
     try:
         with transaction.atomic():  # the row first: whoever sends the same part meanwhile waits here, and then is done
             BlobPart.objects.create(blob=blob, number=number, size_bytes=len(plain))
-            _write(name, parts.seal(data_key(blob), str(blob.pk), number, plain))
+            write_part(name, parts.seal(data_key(blob), str(blob.pk), number, plain))
     except IntegrityError as error:
         if not part.exists():  # the upload was thrown away while this part was written
             storage().delete(name)
@@ -113,7 +113,8 @@ def _gone() -> WrongContent:
     return WrongContent("This upload is there no more: it was thrown away, or lay untouched for a day. Begin it again.")
 
 
-def _write(name: str, content: bytes) -> None:
+def write_part(name: str, content: bytes) -> None:
+    """Put a sealed part into the store. Raises StorageFull."""
     store = storage()
     try:
         store.save(name, ContentFile(content))
@@ -216,7 +217,7 @@ def store_stream(
         while len(buffer) >= parts.PART_BYTES or (last and (buffer or number == 0)):
             piece = bytes(buffer[: parts.PART_BYTES])
             del buffer[: parts.PART_BYTES]
-            _write(parts.part_name(str(blob.pk), number), parts.seal(key, str(blob.pk), number, piece))
+            write_part(parts.part_name(str(blob.pk), number), parts.seal(key, str(blob.pk), number, piece))
             number += 1
 
     try:

@@ -35,24 +35,35 @@ def target_for(place: Place) -> Target:
 
 
 def grants_for(placement: Placement) -> Grants:
-    """Where the parts of each input are and of each output go, with the data keys."""
+    """Where the parts of each input are and of each output go, with the data keys.
+
+    Files where the store is on this disk, else addresses of the web server, which passes sealed parts on.
+    """
     from apps.core import ids
-    from apps.registry import blobs, parts
+    from apps.registry import blobs, parts, transfers
     from apps.registry.models import Blob
     from workers.targets.contract import Grants, InputGrant, OutputGrant
 
     workload = placement.wanted
     store = blobs.storage()
+
+    def folder(blob: Blob, direction: str) -> str:
+        try:
+            return store.path(f"blobs/{blob.pk}")
+        except NotImplementedError:  # Django's word for a store that is not on this disk
+            return transfers.address(blob, direction)
+
     named = [item.blob for item in workload.inputs] + [item.blob for item in workload.outputs]
     wanted = [ids.parse(Blob.prefix, name) for name in named]
     found = {blob.typed_id: blob for blob in Blob.objects.filter(pk__in=wanted)}
     inputs = {}
     for item in workload.inputs:
         blob = found[item.blob]
-        names = [parts.part_name(str(blob.pk), number) for number in range(parts.part_count(item.size_bytes))]
-        inputs[item.name] = InputGrant(str(blob.pk), blobs.data_key(blob), tuple(store.path(name) for name in names))
+        place = folder(blob, transfers.READ)
+        places = tuple(f"{place}/{number}" for number in range(parts.part_count(item.size_bytes)))
+        inputs[item.name] = InputGrant(str(blob.pk), blobs.data_key(blob), places)
     outputs = {}
     for output in workload.outputs:
         blob = found[output.blob]
-        outputs[output.name] = OutputGrant(str(blob.pk), blobs.data_key(blob), store.path(f"blobs/{blob.pk}"))
+        outputs[output.name] = OutputGrant(str(blob.pk), blobs.data_key(blob), folder(blob, transfers.WRITE))
     return Grants(inputs, outputs)

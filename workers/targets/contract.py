@@ -61,7 +61,8 @@ class InputGrant:
 
 @dataclass(frozen=True)
 class OutputGrant:
-    """The right to write one blob: where its parts go. `directory`: a folder here; part n is `<directory>/<n>`."""
+    """The right to write one blob. `directory`: a folder here, or an address that takes PUT; part n is
+    `<directory>/<n>`."""
 
     blob: str
     data_key: bytes

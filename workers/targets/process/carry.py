@@ -72,31 +72,42 @@ class Plain:
         return taken
 
 
+def _is_address(place: str) -> bool:
+    return place.startswith(("http://", "https://"))
+
+
 def _fetch(place: str) -> bytes:
-    """One sealed part, from a file or a URL; what may pass by itself is tried again."""
-    if not place.startswith(("http://", "https://")):
-        try:
-            return Path(place).read_bytes()
-        except FileNotFoundError as error:
-            raise CarryError(
-                "InputMissing", f"A part of an input is not in storage: {place}. Upload its content again."
-            ) from error
+    """One sealed part, from a file or an address."""
+    if _is_address(place):
+        return _ask("Input", "a part of an input", place)
+    try:
+        return Path(place).read_bytes()
+    except FileNotFoundError as error:
+        raise CarryError(
+            "InputMissing", f"A part of an input is not in storage: {place}. Upload its content again."
+        ) from error
+
+
+def _ask(what: str, noun: str, address: str, content: bytes | None = None) -> bytes:
+    """GET a part, or PUT `content`; what may pass by itself is tried again."""
     import urllib.error  # here: with all that it needs it would make each carry from this machine's files slower
     import urllib.request
 
+    method = "GET" if content is None else "PUT"
+    request = urllib.request.Request(address, data=content, method=method)  # noqa: S310 - checked by the caller
     for attempt in range(ATTEMPTS):
         try:
-            with urllib.request.urlopen(place, timeout=FETCH_TIMEOUT_SECONDS) as answer:  # noqa: S310 - checked above
-                content: bytes = answer.read(parts.PART_BYTES + parts.OVERHEAD_BYTES + 1)
-                return content
+            with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+                answered: bytes = answer.read(parts.PART_BYTES + parts.OVERHEAD_BYTES + 1)
+                return answered
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
-                raise CarryError("InputMissing", f"Storage answered {error.code} for a part of an input.") from error
+                raise CarryError(f"{what}Missing", f"Storage answered {error.code} for {noun}.") from error
             problem: Exception = error
         except OSError as error:
             problem = error
         time.sleep(0.2 * 4**attempt)
-    raise CarryError("InputUnreachable", f"Storage did not give an input after {ATTEMPTS} attempts: {problem}")
+    raise CarryError(f"{what}Unreachable", f"Storage did not take or give {noun} in {ATTEMPTS} attempts: {problem}")
 
 
 def carry_in(files: WorkloadFiles, workload: Workload, grants: dict[str, Any]) -> dict[str, Stored]:
@@ -165,8 +176,9 @@ class Sealing:
     def __init__(self, output: Output, grant: dict[str, Any]) -> None:
         self._output, self._blob = output, str(grant["blob"])
         self._key = base64.b64decode(grant["data_key"])
-        self._folder = Path(grant["directory"])
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._place = str(grant["directory"])
+        if not _is_address(self._place):
+            Path(self._place).mkdir(parents=True, exist_ok=True)
         self._left = bytearray()
         self._number = 0
         self._sha256 = hashlib.sha256()
@@ -189,7 +201,10 @@ class Sealing:
 
     def _store(self, plain: bytes) -> None:
         sealed = parts.seal(self._key, self._blob, self._number, plain)
-        write_whole(self._folder / str(self._number), sealed, durable=True)
+        if _is_address(self._place):
+            _ask("Output", "a part of an output", f"{self._place}/{self._number}", sealed)
+        else:
+            write_whole(Path(self._place) / str(self._number), sealed, durable=True)
         self._number += 1
 
     def finish(self) -> Stored:
@@ -198,9 +213,10 @@ class Sealing:
         return Stored(self._sha256.hexdigest(), self._size_bytes)
 
     def abandon(self) -> None:
-        """Nothing half-written stays."""
-        for number in range(self._number):
-            (self._folder / str(number)).unlink(missing_ok=True)
+        """Nothing half-written stays; what went to an address goes when its blob is taken back."""
+        if not _is_address(self._place):
+            for number in range(self._number):
+                (Path(self._place) / str(number)).unlink(missing_ok=True)
 
 
 def carry_out(files: WorkloadFiles, workload: Workload, grants: dict[str, Any], which: str) -> dict[str, Stored]:
