@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from apps.accounts import audit
@@ -97,7 +98,15 @@ class ExportPage(OneExport):
 
     def form(self, export: Export, data: Any = None) -> DeployForm:
         there = Deployment.objects.filter(workspace=self.workspace, goal__in=[Goal.RUN, Goal.STOP])
-        choices = [(row.typed_id, row.name) for row in there.exclude(phase__in=[DELETED, "failed"]).order_by("name")]
+        there = there.exclude(phase__in=[DELETED, "failed"])
+        newest = Revision.objects.filter(deployment__in=there, number=F("deployment__revision"))
+        models = dict(newest.values_list("deployment", "export__model_version__model__name"))
+        model = export.model_version.model.name
+        found = [(models.get(row.pk, model) != model, row.name, row) for row in there]
+        choices = [
+            (row.typed_id, f"{name}, which serves {models[row.pk]} so far: another model" if other else name)
+            for other, name, row in sorted(found, key=lambda item: item[:2])
+        ]
         return DeployForm(
             data,
             initial={"name": export.model_version.model.name},

@@ -31,7 +31,15 @@ class DatasetForm(UploadForm):
         "It is read by a caged program, never by the server.",
     )
     held_out_percent = forms.FloatField(
-        label="Held out", initial=20, widget=DECIMAL, help_text="Items that no run may learn from."
+        label="Held out",
+        initial=20,
+        widget=DECIMAL,
+        min_value=0.1,
+        max_value=99.9,
+        help_text="Items that no run may learn from.",
+        error_messages=dict.fromkeys(
+            ("invalid", "min_value", "max_value"), "Write a number from 0.1 to 99.9, such as 20."
+        ),
     )
     seed = forms.IntegerField(label="Seed of the split", initial=7, min_value=0)
     label_column = forms.CharField(

@@ -16,11 +16,13 @@ from apps.clusters.models import Host
 from apps.core.actor import WINDLASS
 from apps.deployments.models import Deployment, Revision
 from apps.exports.models import Export
+from apps.exports.services import create_export
 from apps.registry.models import DatasetVersion, ModelVersion
+from apps.registry.services import model_named
 from apps.training.hyperparameters import parameters
 from apps.training.models import TrainingRun
 from apps.training.services import create_training_run
-from tests.api.rows import blob
+from tests.api.rows import blob, ended, model_version
 from tests.pages.addresses import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -107,7 +109,7 @@ def test_a_dataset_is_uploaded_and_a_bad_option_named(developer: Client, workspa
         return developer.post(f"{ROOT}datasets/new/", values)
 
     bad = upload(held_out_percent="120")
-    assert bad.status_code == 422 and "It must lie between 0 and 1" in bad.content.decode()
+    assert bad.status_code == 422 and "Write a number from 0.1 to 99.9" in bad.content.decode()
     made = upload(label_column="label")
     version = DatasetVersion.objects.get()
     assert made["Location"] == f"{ROOT}datasets/{version.dataset.typed_id}/"
@@ -143,6 +145,18 @@ def test_a_rejected_export_is_deployed_only_with_a_reason(developer: Client, bus
     deployment = Deployment.objects.get(name="risky")
     assert made["Location"] == f"{ROOT}deployments/{deployment.typed_id}/"
     assert AuditEntry.objects.filter(action="deployment.override", target=deployment.typed_id).exists()
+
+
+def test_a_revision_that_would_change_the_model_is_told(
+    developer: Client, busy: SimpleNamespace, workspace: Workspace
+) -> None:
+    model = model_named(workspace, WINDLASS, "other")
+    ModelVersion.objects.filter(pk=busy.export.model_version_id).update(model=model)
+    other = create_export(workspace, WINDLASS, model_version=model_version(workspace, "flowers"))
+    ended(other, "succeeded")
+    page = developer.get(f"{ROOT}exports/{other.typed_id}/").content.decode()
+    assert "which serves other so far: another model" in page
+    assert "another model" not in developer.get(f"{ROOT}exports/{busy.export.typed_id}/").content.decode()
 
 
 def test_a_name_that_is_taken_is_told_at_the_name(developer: Client, busy: SimpleNamespace) -> None:
