@@ -218,7 +218,8 @@ class DatasetPage(DatasetsPage):
                 actions += rows.delete_action(True)
         shape = version.report.get("shape") or []
         kind = version.report.get("kind", "")
-        tags = [f"{kind}, {' × '.join(str(side) for side in shape)}" if shape else kind] if kind else []
+        size = " × ".join(str(side) for side in shape) + (" columns" if kind == "table" else "")
+        tags = [f"{kind}, {size}" if shape else kind] if kind else []
         return Page(
             f"{dataset.name} v{version.number}" if versions > 1 else dataset.name,
             bold(lead(version)),
