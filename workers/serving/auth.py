@@ -86,7 +86,7 @@ class AuthBundle:
             raise Refusal(
                 401,
                 f"This key is not known to this deployment ({self.where}). Check that it was copied whole; "
-                "if it was revoked or belongs to another workspace, make a new one.",
+                "if it was revoked, is limited to other deployments or belongs to another workspace, make a new one.",
                 CHALLENGE,
             )
         if key.expires_at is not None and key.expires_at <= time.time():

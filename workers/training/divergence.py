@@ -22,7 +22,7 @@ def diverged(
     ratio = rate / default
     better = default if ratio > 1 else float(f"{rate / 10:.1g}")
     compared = f"{float(f'{ratio:.3g}'):,g} times the recipe's" if ratio >= 1.5 else f"{rate:g}"
-    norm = f"The gradient norm rose to {highest_grad_norm:,.4g}; the" if highest_grad_norm else "The"
+    norm = f"The largest gradient norm before was {highest_grad_norm:,.4g}; the" if highest_grad_norm else "The"
     way_on = (
         f"Resume from step {checkpoint_step} with {better:g}, or change anything in a clone."
         if checkpoint_step
