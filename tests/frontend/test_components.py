@@ -143,6 +143,14 @@ def test_a_dialog_opens_without_script(rf: object) -> None:
     assert " open>" not in asked.render({"dialog": dialog}, rf.get("/?ask=other"))  # type: ignore[attr-defined]
 
 
+def test_a_dialog_tells_apart_what_goes_and_what_stays(rf: object) -> None:
+    dialog = DangerDialog("gone", "Delete x?", "/x", "Delete x", goes=[("Its URL", "")], stays=["Its exports"])
+    asked = engines["django"].from_string("{% load windlass %}{% danger_dialog dialog %}")
+    html = asked.render({"dialog": dialog}, rf.get("/"))  # type: ignore[attr-defined]
+    places = [html.index(text) for text in ("What goes", "Its URL", "What stays", "Its exports")]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize("name", ["404", "403", "403_csrf", "500", "503"])
 def test_error_pages_need_no_context(name: str) -> None:
     html = engines["django"].get_template(f"{name}.html").render({})
