@@ -27,22 +27,22 @@ def test_a_diverged_run_fails_once_and_keeps_its_checkpoint(run: Run):
             0.8,
             float("nan"),
             400,
-            "The loss became NaN at step 412. The largest gradient norm before was 8,914; the learning rate is 200 times "
-            "the recipe's. Resume from step 400 with 0.004, or change anything in a clone.",
+            "The loss became NaN at step 412. The largest gradient norm before was 8,914; the learning rate is 200 "
+            "times the recipe's. Resume from step 400 with 0.004, or change anything in a clone.",
         ),
         (
             0.004,
             float("inf"),
             0,
-            "The loss became infinite at step 412. The largest gradient norm before was 8,914; the learning rate is "
-            "0.004. Start again with 0.0004, or change anything in a clone.",
+            "The loss became infinite at step 412. The largest gradient norm before was 8,914; the learning rate "
+            "is 0.004. Start again with 0.0004, or change anything in a clone.",
         ),
         (
             0.004,
             1.5,
             0,
-            "The gradient became infinite at step 412. The largest gradient norm before was 8,914; the learning rate is "
-            "0.004. Start again with 0.0004, or change anything in a clone.",
+            "The gradient became infinite at step 412. The largest gradient norm before was 8,914; the learning rate "
+            "is 0.004. Start again with 0.0004, or change anything in a clone.",
         ),
     ],
 )
