@@ -53,7 +53,7 @@ def test_two_who_send_one_part_at_once_write_it_once(workspace: Workspace, monke
     blob = begun(workspace)
     writes: list[str] = []
     inside, go_on = threading.Event(), threading.Event()
-    real = blobs._write
+    real = blobs.write_part
 
     def slow(name: str, content: bytes) -> None:
         writes.append(name)
@@ -61,7 +61,7 @@ def test_two_who_send_one_part_at_once_write_it_once(workspace: Workspace, monke
         assert go_on.wait(10)
         real(name, content)
 
-    monkeypatch.setattr(blobs, "_write", slow)
+    monkeypatch.setattr(blobs, "write_part", slow)
     threads = [threading.Thread(target=_put, args=(blob,)) for _ in range(2)]
     threads[0].start()
     assert inside.wait(10)
@@ -82,7 +82,7 @@ def _put(blob: Blob) -> None:
 
 def test_an_upload_that_was_thrown_away_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     blob = begun(workspace)
-    real = blobs._write
+    real = blobs.write_part
 
     def thrown_away_meanwhile(name: str, content: bytes) -> None:
         real(name, content)
@@ -90,7 +90,7 @@ def test_an_upload_that_was_thrown_away_says_so(workspace: Workspace, monkeypatc
         other.start()
         other.join(10)
 
-    monkeypatch.setattr(blobs, "_write", thrown_away_meanwhile)
+    monkeypatch.setattr(blobs, "write_part", thrown_away_meanwhile)
     with pytest.raises(blobs.WrongContent, match="Begin it again"):
         blobs.put_part(blob, 0, CONTENT)
     assert not blobs.storage().exists(parts.part_name(str(blob.pk), 0))

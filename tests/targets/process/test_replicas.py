@@ -83,10 +83,11 @@ def stop(*_):
     time.sleep(0.3)
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
+print("up", flush=True)
 time.sleep(600)
 """
     host.apply(host.service(script=script, probe=None, grace_seconds=5), generation=1)
-    host.wait("service", ready(1))
+    host.wait("service", lambda seen: seen.log_bytes.get("0", 0) > 0)  # before that a SIGTERM would just end it
     host.apply(host.service(script=script, probe=None, grace_seconds=5, replicas=0), generation=2)
     host.wait("service", lambda seen: [rank.state for rank in seen.ranks] == ["draining"])
     host.wait("service", lambda seen: not seen.ranks, timeout_seconds=3)
