@@ -87,6 +87,7 @@ INSTALLED_APPS = [
     "apps.registry",
     "apps.training",
     "apps.exports",
+    "apps.clouds",
     "apps.clusters",
     "apps.deployments",
     "apps.examples",

@@ -13,7 +13,9 @@ from apps.exports.models import Export
 class Deployment(Managed):
     """A stable URL with a model behind it.
 
-    Wanted: `revision`, `replicas`, `cpus`, `memory_bytes`. `serving_revision` is the one that the gateway has.
+    Wanted: `revision`, `replicas`, `cpus`, `memory_bytes`, `spread`: the places that it stands on, each with its number
+    of replicas and its share of the requests, [{"place": "plx_...", "replicas": 1, "weight": 50}]; empty: `replicas`
+    on one place, wherever there is room. `serving_revision` is the one that the gateway has.
     `listing` says which replicas the gateway may send to: [{"placement": id, "revision": n, "weight": 100,
     "ordinals": [0, 1]}]; `listing_version` rises with each change, and the gateway reports which one it applied.
     """
@@ -23,13 +25,14 @@ class Deployment(Managed):
     title = "deployment"
     phases = DEPLOYMENT_PHASES
     restartable = True
-    spec_fields = ("revision", "replicas", "cpus", "memory_bytes")
+    spec_fields = ("revision", "replicas", "cpus", "memory_bytes", "spread")
 
     name = models.SlugField(max_length=63)
     revision = models.PositiveIntegerField(default=1)
     replicas = models.PositiveSmallIntegerField(default=1)
     cpus = models.FloatField(default=0.25)
     memory_bytes = models.PositiveBigIntegerField(default=512 * 1024**2)
+    spread = models.JSONField(default=list)
     serving_revision = models.PositiveIntegerField(null=True, blank=True)
     ready_replicas = models.PositiveSmallIntegerField(default=0)
     listing = models.JSONField(default=list)

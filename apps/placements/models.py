@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db import models
@@ -11,12 +12,17 @@ from apps.core import ids
 from apps.core.models import Managed, managed_constraint, managed_index
 from apps.placements.observation import Observed
 from apps.placements.phases import PLACE_PHASES, PLACEMENT_PHASES
-from apps.placements.workload import Workload
+from apps.placements.workload import Resources, Workload
 from apps.registry.models import Blob
 
 
 class Place(Managed):
-    """Where workloads can stand: a host. Observes all its placements in one call and wakes those that changed."""
+    """Where workloads can stand: a host or a cluster. Observes all its placements in one call, wakes what changed.
+
+    `capacity`: of a cluster, what its machines have in all, {"cpus", "memory_bytes", "gpus"}; a host's stands in its
+    own row. `gone_at`: it will never answer again (its cluster was taken back, its host declared dead), so that
+    whatever stood there is gone. `resource_version`: of the last list of a Kubernetes.
+    """
 
     kind = "place"
     prefix = "plx"
@@ -27,6 +33,10 @@ class Place(Managed):
     workspace = models.ForeignKey("accounts.Workspace", models.PROTECT, null=True, blank=True, related_name="+")
     target = models.CharField(max_length=20, default="process")
     host = models.OneToOneField("clusters.Host", models.PROTECT, null=True, blank=True, related_name="place")
+    cluster = models.OneToOneField("clusters.Cluster", models.PROTECT, null=True, blank=True, related_name="place")
+    capacity = models.JSONField(default=dict)
+    resource_version = models.CharField(max_length=40, default="", blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [managed_constraint("place", PLACE_PHASES)]
@@ -34,7 +44,21 @@ class Place(Managed):
 
     @property
     def name(self) -> str:
-        return self.host.name if self.host else self.typed_id
+        owner = self.host or self.cluster
+        return owner.name if owner else self.typed_id
+
+    @property
+    def lost_at(self) -> datetime | None:
+        """Since when nobody there answers. A cluster whose API is away may well go on serving: it is not lost."""
+        return self.host.lost_at if self.host else None
+
+    @property
+    def total(self) -> Resources:
+        """What it has in all."""
+        if self.host:
+            return Resources(self.host.cpus, self.host.memory_bytes, self.host.gpus)
+        has = {"cpus": 0.0, "memory_bytes": 0, "gpus": 0} | self.capacity
+        return Resources(has["cpus"], has["memory_bytes"], has["gpus"])
 
 
 class Placement(Managed):
@@ -43,7 +67,9 @@ class Placement(Managed):
     `owner_kind`, `owner_id`: whose it is; `slot`: "node-0" of a job, "r<revision>/<place>" of a service.
     `observed` is the place's last sight of it, begun at `observed_at`; it counts only if that is later than
     `mutated_at`, when the target last answered a change. `ended` is the observation of its exit, kept when the
-    target has forgotten it. `log_offsets`: bytes stored, by stream.
+    target has forgotten it. `log_offsets`: bytes stored, by stream; `logs_read_at`: when a target that can't tell
+    their sizes was last asked for more. `grants_end_at`: when the addresses that its inputs and outputs move by end,
+    if they do; they are renewed well before.
     """
 
     kind = "placement"
@@ -68,6 +94,8 @@ class Placement(Managed):
     ready_ordinals = models.JSONField(default=list)
     stop_asked_at = models.DateTimeField(null=True, blank=True)
     clear_asked_at = models.DateTimeField(null=True, blank=True)
+    logs_read_at = models.DateTimeField(null=True, blank=True)
+    grants_end_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

@@ -49,7 +49,8 @@ class Observed:
     """One workload as its target sees it. `gone` only when that is sure, else `unknown`.
 
     `generation`: the last one that the target took. `log_bytes`: bytes so far of each stream ("0", "1", ...
-    are the logs of ranks or ordinals, "metrics-0", "metrics-1", ... their metrics files). `times`: UTC ISO 8601 of
+    are the logs of ranks or ordinals, "metrics-0", "metrics-1", ... their metrics files), None where the target would
+    have to read it to know. `times`: UTC ISO 8601 of
     what happened ("accepted", "fetched", "started", "exited", "stored"); an absent key was not recorded.
     """
 
@@ -58,7 +59,7 @@ class Observed:
     ranks: tuple[Rank, ...] = ()
     outputs: dict[str, Stored] = field(default_factory=dict)
     exit: Exit | None = None
-    log_bytes: dict[str, int] = field(default_factory=dict)
+    log_bytes: dict[str, int | None] = field(default_factory=dict)
     times: dict[str, str] = field(default_factory=dict)
     message: str = ""
 

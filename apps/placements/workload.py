@@ -15,6 +15,7 @@ from typing import Any, Literal
 Kind = Literal["job", "service"]
 Trust = Literal["ours", "uploaded"]
 Shape = Literal["file", "tree"]
+Network = Literal["none", "peers"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class Workload:
     `argv` starts with "python" for the runtime's interpreter. `env` never holds a secret: `secrets` are names,
     delivered as files `secrets/<name>` by whoever may decrypt them. `ranks` (a job) is for information: torchrun
     in `argv` starts them. `replicas` (a service) is how many copies run, each with its own port of `ports`.
-    `resources` are those of one replica of a service, or of the whole job.
+    `resources` are those of one replica of a service, or of the whole job. `nodes` (a job on a target that can do it)
+    is how many machines or pods run `argv` at once, all or none, with `resources` shared out evenly. `network`: with
+    "peers" the program may reach the other nodes of its job, else nobody.
     """
 
     name: str
@@ -88,6 +91,8 @@ class Workload:
     outputs: tuple[Output, ...] = ()
     resources: Resources = Resources()
     ranks: int = 1
+    nodes: int = 1
+    network: Network = "none"
     replicas: int = 1
     ports: tuple[str, ...] = ()
     probe: Probe | None = None

@@ -13,6 +13,7 @@ class TrainingRun(Managed):
     """One training of one model. A user's retry is a new run; attempts after lost placements belong to this one.
 
     `script`: a user's own script (a blob), instead of a recipe. `metrics`: the latest value of each metric.
+    `processes` is over all `nodes`, machines or pods, which it is shared out to evenly; `place`: where alone it may run.
     `metrics_offset`: how many bytes of the current attempt's metrics stream are in MetricPoint.
     """
 
@@ -30,6 +31,8 @@ class TrainingRun(Managed):
     model = models.ForeignKey(Model, models.PROTECT, related_name="runs")
     strategy = models.CharField(max_length=32, default="data_parallel")
     processes = models.PositiveSmallIntegerField(default=1)
+    nodes = models.PositiveSmallIntegerField(default=1)
+    place = models.ForeignKey("placements.Place", models.PROTECT, null=True, blank=True, related_name="+")
     hyperparameters = models.JSONField(default=dict)
     secrets = models.JSONField(default=list)
     memory_bytes_per_process = models.PositiveBigIntegerField(default=1536 * 1024**2)

@@ -71,8 +71,11 @@ class OutputGrant:
 
 @dataclass(frozen=True)
 class Grants:
+    """`ends_at`: unix seconds when the addresses in it end; None where there are only paths."""
+
     inputs: dict[str, InputGrant] = field(default_factory=dict)
     outputs: dict[str, OutputGrant] = field(default_factory=dict)
+    ends_at: float | None = None
 
 
 class Target(Protocol):
@@ -95,6 +98,7 @@ class Target(Protocol):
     def logs(self, place: Any, name: str, stream: str, offset: int, limit: int) -> Chunk: ...
 
     def publish(self, place: Any, name: str, file: str, content: bytes) -> None:
-        """Replace `live/<file>` beside a service (its auth bundle), atomically."""
+        """Replace `live/<file>` beside a service (its auth bundle), atomically. A target far away does nothing here:
+        its replicas pull theirs."""
 
     def list_owned(self, place: Any) -> Iterable[Owned]: ...
