@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError, connections, transaction
@@ -19,6 +20,7 @@ from apps.clusters.models import Host
 from apps.core.wants import wake
 from apps.deployments.models import Gateway
 from apps.placements.models import Place
+from apps.placements.services import reopen_place, wake_owners
 from workers import engine, targets
 from workers.reconcilers import RECONCILERS
 
@@ -41,14 +43,16 @@ def register_host() -> Host:
         "memory_bytes": settings.WINDLASS_HOST_MEMORY_BYTES,
         "caged": cage.caged(),
         "isolation": cage.describe(),
-        "lost_at": None,
     }
     with transaction.atomic():
+        lost = Host.objects.filter(pk=settings.WINDLASS_HOST_ID).exclude(lost_at=None).exists()
         host, _made = Host.objects.update_or_create(
             id=settings.WINDLASS_HOST_ID, defaults=found, create_defaults={"name": settings.WINDLASS_HOST_NAME, **found}
         )
         Host.objects.filter(pk=host.pk).update(heartbeat_at=Now())
         Place.objects.get_or_create(host=host, defaults={"target": "process", "queue": host.queue})
+        if lost:
+            come_back(host.pk)
         if queue := settings.WINDLASS_SHARED_GATEWAY_QUEUE:
             Gateway.objects.get_or_create(name=settings.WINDLASS_GATEWAY, defaults={"host": host, "queue": queue})
         elif settings.WINDLASS_GATEWAY != "none":
@@ -107,10 +111,22 @@ def sweep_once(queue: str) -> None:
 def heartbeat_once() -> None:
     """In a thread of its own, so that a worker which is always busy is not taken for dead."""
     stats = os.statvfs(settings.WINDLASS_VAR)
-    Host.objects.filter(pk=settings.WINDLASS_HOST_ID).update(
-        heartbeat_at=Now(), lost_at=None, disk_free_bytes=stats.f_bavail * stats.f_frsize
-    )
+    own = Host.objects.filter(pk=settings.WINDLASS_HOST_ID)
+    own.update(heartbeat_at=Now(), disk_free_bytes=stats.f_bavail * stats.f_frsize)
+    if own.exclude(lost_at=None).exists():
+        come_back(settings.WINDLASS_HOST_ID)
     time.sleep(HEARTBEAT_SECONDS)
+
+
+def come_back(host_id: Any) -> None:
+    """Others gave this host up: look at what stands here before it counts again, and tell whose it is.
+
+    What was replaced meanwhile keeps its reservation until it is stopped, so nothing new is squeezed in beside it.
+    """
+    with transaction.atomic():
+        Host.objects.filter(pk=host_id).update(lost_at=None, declared_dead_at=None)
+        wake_owners([host_id])
+        reopen_place(Place.objects.get(host_id=host_id))
 
 
 class Watcher:

@@ -10,10 +10,12 @@ from celery import shared_task, signals
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.clusters.models import Host
 from apps.core.wants import models_by_kind, rows, wake
+from apps.placements.services import wake_owners
 from workers import engine, host
 from workers.reconcilers import RECONCILERS
 
@@ -34,12 +36,16 @@ def _start_threads(sender: Any, **_: Any) -> None:
 
 @shared_task(name="workers.tasks.mark_lost_hosts")
 def mark_lost_hosts() -> int:
-    """A host that sent no heartbeat for a minute is lost: nothing new is placed there until it sends one again."""
+    """A host that sent no heartbeat for a minute is lost: nothing new is placed there until it sends one again.
+
+    Services that it had are replaced at once, jobs after five minutes.
+    """
     limit = timezone.now() - timedelta(seconds=LOST_SECONDS * settings.WINDLASS_TIME_SCALE)
     with transaction.atomic():
         lost = Host.objects.filter(lost_at=None).filter(Q(heartbeat_at__lt=limit) | Q(heartbeat_at=None))
         found = list(lost.values_list("pk", flat=True))
-        Host.objects.filter(pk__in=found).update(lost_at=timezone.now())
+        Host.objects.filter(pk__in=found).update(lost_at=Now())
+        wake_owners(found)
     return len(found)
 
 

@@ -123,7 +123,9 @@ class Placement(Managed):
 
     @property
     def seen(self) -> Observed | None:
-        """The last observation, if it began after the last change was answered."""
+        """The last observation, if it began after the last change was answered. A place that is gone keeps nothing."""
+        if self.place.gone_at:
+            return Observed("gone")
         if not self.observed or not self.observed_at:
             return None
         if self.mutated_at and self.observed_at <= self.mutated_at:

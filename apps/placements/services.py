@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Q, Sum
+from django.db.models.functions import Now
 
 from apps.core import ids
 from apps.core.actor import WINDLASS
-from apps.core.models import Managed
-from apps.core.wants import create, want
+from apps.core.models import Goal, Managed
+from apps.core.wants import create, wake, want
 from apps.placements.models import Place, Placement, PlacementBlob, Reservation
 from apps.placements.workload import Resources, Workload
 from apps.registry.models import Blob
+
+RENDEZVOUS_PORTS = range(29400, 29900)
 
 
 class NoCapacity(Exception):
@@ -23,44 +28,77 @@ class NoCapacity(Exception):
 
 
 @dataclass(frozen=True)
+class Node:
+    """One of `count` machines or pods on which a job's program runs at once; they meet at `rendezvous` (host:port).
+
+    A target that starts them all itself gets one workload for `inside` of them, from `rank` on.
+    """
+
+    rank: int = 0
+    count: int = 1
+    inside: int = 1
+    rendezvous: str = ""
+
+
+ALONE = Node()
+
+
+@dataclass(frozen=True)
 class Draft:
-    """A workload before it has a name: `build` gets the placement's outside name."""
+    """A workload before it has a name: `build` gets the placement's outside name and which node it is.
+
+    `resources` are those of one node; `nodes` of them stand on as many hosts, or on one cluster. `place`: there alone.
+    """
 
     slot: str
     resources: Resources
-    build: Callable[[str], Workload]
+    build: Callable[[str, Node], Workload]
     uploaded: bool = False
+    nodes: int = 1
+    place: UUID | None = None
 
 
-def reserve(owner: Managed, attempt: int, draft: Draft) -> Placement:
-    """Make the placement of (owner, slot, attempt) on the first place that fits, or return the one that is there.
+def reserve(owner: Managed, attempt: int, draft: Draft) -> list[Placement]:
+    """Make the placements of an attempt where there is room for all of them, or return those that are there.
 
     Call it within a transaction that holds the owner. Raises NoCapacity.
     """
-    existing = Placement.objects.filter(owner_id=owner.pk, slot=draft.slot, attempt=attempt).first()
+    slots = [draft.slot] if draft.nodes == 1 else [f"node-{rank}" for rank in range(draft.nodes)]
+    existing = Placement.objects.filter(owner_id=owner.pk, slot__in=slots, attempt=attempt).order_by("slot")
     if existing:
-        return existing
-    place = _fitting_place(draft)
+        return list(existing)
+    places = _fitting_places(owner, draft)
+    if draft.nodes == 1:
+        return [_place(owner, attempt, draft, slots[0], places[0], ALONE)]
+    if len(places) == 1:
+        return [_place(owner, attempt, draft, slots[0], places[0], Node(0, draft.nodes, draft.nodes))]
+    host = places[0].host
+    assert host is not None
+    meeting = f"{host.address}:{secrets.choice(RENDEZVOUS_PORTS)}"
+    return [
+        _place(owner, attempt, draft, slot, place, Node(rank, draft.nodes, 1, meeting))
+        for rank, (slot, place) in enumerate(zip(slots, places, strict=True))
+    ]
+
+
+def _place(owner: Managed, attempt: int, draft: Draft, slot: str, place: Place, node: Node) -> Placement:
     row_id = ids.uuid7()
-    workload = draft.build(Placement.outside_name_of(row_id))
+    workload = draft.build(Placement.outside_name_of(row_id), node)
     placement = Placement(
         id=row_id,
         workspace_id=owner.workspace_id,
         queue=place.queue,
         owner_kind=owner.kind,
         owner_id=owner.pk,
-        slot=draft.slot,
+        slot=slot,
         attempt=attempt,
         place=place,
         workload=workload.to_json(),
     )
     create(placement, WINDLASS, message=f"Getting ready on {place.name}.")
+    held = draft.resources.times(node.inside)
     Reservation.objects.create(
-        placement=placement,
-        place=place,
-        cpus=draft.resources.cpus,
-        memory_bytes=draft.resources.memory_bytes,
-        gpus=draft.resources.gpus,
+        placement=placement, place=place, cpus=held.cpus, memory_bytes=held.memory_bytes, gpus=held.gpus
     )
     PlacementBlob.objects.bulk_create(
         [
@@ -73,52 +111,82 @@ def reserve(owner: Managed, attempt: int, draft: Draft) -> Placement:
 
 
 def free(place: Place) -> Resources:
-    """What is not reserved of a place's host."""
-    host = place.host
-    assert host is not None
+    """What is not reserved of a place."""
     held = Reservation.objects.filter(place=place).aggregate(Sum("cpus"), Sum("memory_bytes"), Sum("gpus"))
+    total = place.total
     return Resources(
-        cpus=host.cpus - (held["cpus__sum"] or 0.0),
-        memory_bytes=host.memory_bytes - (held["memory_bytes__sum"] or 0),
-        gpus=host.gpus - (held["gpus__sum"] or 0),
+        cpus=total.cpus - (held["cpus__sum"] or 0.0),
+        memory_bytes=total.memory_bytes - (held["memory_bytes__sum"] or 0),
+        gpus=total.gpus - (held["gpus__sum"] or 0),
     )
 
 
-def _fitting_place(draft: Draft) -> Place:
-    reasons = []
-    for place in Place.objects.select_for_update(no_key=True, of=("self",)).select_related("host").order_by("pk"):
-        host = place.host
-        if host is None:
-            continue
-        if host.draining:
-            reasons.append(f"{host.name} is draining")
-        elif host.lost_at:
-            reasons.append(f"{host.name} is lost")
-        elif draft.uploaded and not host.caged and not settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS:
-            reasons.append(f"{host.name} can't keep uploaded scripts apart: install bubblewrap there")
+def _fitting_places(owner: Managed, draft: Draft) -> list[Place]:
+    """As many hosts as the draft has nodes, or one cluster: hosts first, they cost nothing more.
+
+    Of several hosts the lowest address comes first: torch's rendezvous ranks its nodes in that order, and what rank 0
+    leaves is looked for at the first.
+    """
+    places = Place.objects.select_for_update(no_key=True, of=("self",)).select_related("host", "cluster")
+    mine = places.filter(Q(workspace=None) | Q(workspace=owner.workspace_id), goal=Goal.RUN, gone_at=None)
+    if draft.place is not None:
+        mine = mine.filter(pk=draft.place)
+    reasons, hosts, clusters = [], [], []
+    for place in mine.order_by("pk"):
+        inside = draft.nodes if place.cluster else 1
+        why_not = _refusal(place, draft) or _why_not(place, draft.resources.times(inside))
+        if why_not:
+            reasons.append(f"{place.name} {why_not}")
+        elif place.host:
+            hosts.append(place)
         else:
-            why_not = _why_not(place, draft.resources)
-            if not why_not:
-                return place
-            reasons.append(f"{host.name} has {why_not}")
+            clusters.append(place)
+    if len(hosts) >= draft.nodes:
+        return sorted(hosts[: draft.nodes], key=lambda place: place.host.address if place.host else "")
+    if clusters:
+        return clusters[:1]
+    if hosts:
+        free_ones = "1 host has" if len(hosts) == 1 else f"{len(hosts)} hosts have"
+        reasons.insert(0, f"{free_ones} room, and the {draft.nodes} nodes stand on as many hosts or on one cluster")
     raise NoCapacity("; ".join(reasons) or "no host has joined yet; start one with make up")
+
+
+def _refusal(place: Place, draft: Draft) -> str:
+    """Why nothing, or nothing of this kind, starts there now; "" where it may."""
+    if place.lost_at:
+        return "is lost"
+    if place.phase == "unreachable" and place.cluster:
+        return "does not answer"
+    host = place.host
+    if host is None:
+        return "keeps no uploaded scripts apart" if draft.uploaded else ""
+    if host.draining:
+        return "is draining"
+    if draft.nodes > 1 and ip_address(host.address).is_loopback:
+        return f"is known by {host.address} alone, where no other host reaches it: set WINDLASS_HOST_ADDRESS there"
+    if draft.uploaded and draft.nodes > 1:
+        return "can't keep an uploaded script apart that talks to another host: use one node"
+    if draft.uploaded and not host.caged and not settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS:
+        return "can't keep uploaded scripts apart: install bubblewrap there"
+    return ""
 
 
 def _why_not(place: Place, needed: Resources) -> str:
     """What a place lacks for this, and whether waiting helps; "" where it fits."""
-    host, there, gib = place.host, free(place), 1024**3
-    assert host is not None
-    for unit, size, total, left, wanted in (
-        ("processors", 1.0, host.cpus, there.cpus, needed.cpus),
-        ("GiB of memory", gib, host.memory_bytes, there.memory_bytes, needed.memory_bytes),
-        ("GPUs", 1.0, host.gpus, there.gpus, needed.gpus),
+    total, there, gib = place.total, free(place), 1024**3
+    for unit, size, all_of_it, left, wanted in (
+        ("processors", 1.0, total.cpus, there.cpus, needed.cpus),
+        ("GiB of memory", gib, total.memory_bytes, there.memory_bytes, needed.memory_bytes),
+        ("GPUs", 1.0, total.gpus, there.gpus, needed.gpus),
     ):
-        if wanted > total + 1e-9:
-            return f"{total / size:.3g} {unit} in all, {wanted / size:.3g} are needed: ask for less, or add a host"
+        if wanted > all_of_it + 1e-9:
+            return (
+                f"has {all_of_it / size:.3g} {unit} in all, {wanted / size:.3g} are needed: ask for less, or add a host"
+            )
         if wanted > left + 1e-9:
             return (
-                f"{max(0.0, left / size):.3g} of {total / size:.3g} {unit} free, {wanted / size:.3g} are needed: "
-                "it starts by itself when there is room"
+                f"has {max(0.0, left / size):.3g} of {all_of_it / size:.3g} {unit} free, {wanted / size:.3g} are "
+                "needed: it starts by itself when there is room"
             )
     return ""
 
@@ -132,13 +200,14 @@ def resize(placement: Placement, replicas: int) -> Placement:
     workload = locked.wanted
     if workload.replicas == replicas:
         return locked
-    place = Place.objects.select_for_update(no_key=True, of=("self",)).select_related("host").get(pk=locked.place_id)
+    places = Place.objects.select_for_update(no_key=True, of=("self",)).select_related("host", "cluster")
+    place = places.get(pk=locked.place_id)
     more = replicas - workload.replicas
     each = workload.resources
     if more > 0:
         why_not = _why_not(place, each.times(more))
         if why_not:
-            raise NoCapacity(f"{place.name} has {why_not}")
+            raise NoCapacity(f"{place.name} {why_not}")
     total = each.times(replicas)
     Reservation.objects.filter(placement=locked).update(
         cpus=total.cpus, memory_bytes=total.memory_bytes, gpus=total.gpus
@@ -149,4 +218,41 @@ def resize(placement: Placement, replicas: int) -> Placement:
 
 def of_owner(owner_id: UUID) -> list[Placement]:
     """All placements of an owner that are not deleted, oldest attempt first."""
-    return list(Placement.objects.filter(owner_id=owner_id).exclude(phase="deleted").order_by("pk"))
+    found = Placement.objects.filter(owner_id=owner_id).exclude(phase="deleted").select_related("place__host")
+    return list(found.order_by("pk"))
+
+
+def wake_owners(hosts: list[UUID]) -> None:
+    """Those whose workloads stand on these hosts look at once: they decide what goes on elsewhere."""
+    living = Placement.objects.filter(place__host__in=hosts).exclude(phase__in=Placement.phases.final)
+    owners: dict[str, set[UUID]] = {}
+    for kind, row_id in living.values_list("owner_kind", "owner_id").distinct():
+        owners.setdefault(kind, set()).add(row_id)
+    for kind in sorted(owners):
+        wake(kind, owners[kind])
+
+
+def close_place(place: Place) -> None:
+    """It never answers again: whatever stood there is gone, and is settled from the common queue.
+
+    Call it within a transaction.
+    """
+    Place.objects.filter(pk=place.pk, gone_at=None).update(gone_at=Now(), queue="reconcile")
+    _look_at_all(place, "reconcile")
+
+
+def reopen_place(place: Place) -> None:
+    """A host that was given up is back: its own worker looks at all that stands there, before anything else.
+
+    Call it within a transaction.
+    """
+    assert place.host
+    Place.objects.filter(pk=place.pk).update(gone_at=None, queue=place.host.queue)
+    _look_at_all(place, place.host.queue)
+
+
+def _look_at_all(place: Place, queue: str) -> None:
+    living = Placement.objects.filter(place=place).exclude(phase__in=Placement.phases.final)
+    living.update(queue=queue)
+    wake("placement", list(living.values_list("pk", flat=True)))
+    wake("place", [place.pk])

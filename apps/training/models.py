@@ -13,7 +13,7 @@ class TrainingRun(Managed):
     """One training of one model. A user's retry is a new run; attempts after lost placements belong to this one.
 
     `script`: a user's own script (a blob), instead of a recipe. `metrics`: the latest value of each metric.
-    `processes` is over all `nodes`, machines or pods, which it is shared out to evenly; `place`: where alone it may run.
+    `processes` are shared out evenly to `nodes`, machines or pods; `place`: where alone it may run.
     `metrics_offset`: how many bytes of the current attempt's metrics stream are in MetricPoint.
     """
 

@@ -50,7 +50,7 @@ class Account:
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """A cluster as it is wanted: names and sizes, no ids of the cloud. `bootstrap`: user-data of each machine, whole."""
+    """A cluster as it is wanted: names and sizes, no ids of the cloud. `bootstrap`: each machine's whole user-data."""
 
     name: str  # the cluster row's outside name, unique for ever
     region: str

@@ -19,7 +19,7 @@ from apps.core.wants import lock, wake, want
 from apps.deployments.models import Deployment, Gateway, Revision
 from apps.placements import services
 from apps.placements.models import Placement
-from apps.placements.services import Draft
+from apps.placements.services import Draft, Node
 from apps.placements.workload import Probe, Resources, Workload
 from workers.engine import Context, Outcome, Reconciler, stay
 from workers.reconcilers.jobs import blob_input, settle_placements
@@ -129,7 +129,7 @@ def _place(row: Deployment, context: Context, seen: View) -> Outcome:
 def draft(row: Deployment) -> Draft:
     resources = Resources(row.cpus, row.memory_bytes)
 
-    def build(name: str) -> Workload:
+    def build(name: str, node: Node) -> Workload:
         revision = Revision.objects.select_related("export__model_version__model").get(
             deployment=row, number=row.revision
         )

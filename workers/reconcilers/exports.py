@@ -8,7 +8,7 @@ from typing import Any
 from apps.exports.models import Export
 from apps.placements import streams
 from apps.placements.models import Placement
-from apps.placements.services import Draft
+from apps.placements.services import Draft, Node
 from apps.placements.workload import Output, Resources, Workload
 from apps.registry.models import Blob
 from workers.engine import Context
@@ -21,7 +21,7 @@ DEADLINE_SECONDS = 3600
 def draft(export: Export, context: Context) -> Draft:
     resources = Resources(cpus=1.0, memory_bytes=export.memory_bytes)
 
-    def build(name: str) -> Workload:
+    def build(name: str, node: Node) -> Workload:
         files = {item.name: item.blob for item in export.model_version.files.select_related("blob")}
         inputs = [blob_input(file, files[file]) for file in INPUT_FILES if file in files]
         dataset = export.dataset_version

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.core.actor import WINDLASS
 from apps.core.models import Goal
 from apps.core.phases import CLEANING, DELETED
@@ -24,10 +26,10 @@ from apps.registry import blobs
 from apps.registry.models import Blob
 from workers.engine import Context, Outcome, Reconciler, stay
 
-SLOT = "node-0"
 JSON_BYTES = 1024**2
 FRUITLESS_ATTEMPTS = 3
 LOST = frozenset({"killed", "preempted"})
+LOST_JOB_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,24 @@ class Job:
         )
 
     def work(self, row: Any, context: Context) -> Outcome:
-        """Follow the placement of the current attempt to its end."""
-        placement = Placement.objects.get(owner_id=row.pk, slot=SLOT, attempt=row.attempt)
+        """Follow the placements of the current attempt, one a node, to their end; the first speaks for all."""
+        nodes = placements_of(row)
+        placement = nodes[0]
+        if lost := [node for node in nodes if node.place.lost_at and not node.is_final]:
+            left = self._patience(lost, context)
+            if left <= 0:
+                return self._given_up(row, nodes, lost, context)
+            names = ", ".join(sorted({node.place.name for node in lost}))
+            words = f"{names} does not answer. If it does not come back, the run goes on elsewhere in {left:.0f} s."
+            return stay(row, after=min(left, 30.0), reason="HostLost", message=words)
         changes = self.follow(row, placement)
-        if placement.is_final:
+        ended = [node for node in nodes if node.is_final]
+        if failed := [node for node in ended if node.phase != "succeeded"]:
+            if len(ended) == len(nodes):
+                return self._ended(row, culprit(failed), changes)
+            settle_placements(row.pk, Goal.STOP, context)  # all ranks or none
+            return stay(row, after=2)
+        if len(ended) == len(nodes):
             return self._ended(row, placement, changes)
         phase = row.phase
         if phase == self.started_phase and placement.phase in {"running", "ready"}:
@@ -107,8 +123,26 @@ class Job:
             fields=changes,
         )
 
+    @staticmethod
+    def _patience(lost: list[Placement], context: Context) -> float:
+        """Seconds until an attempt on hosts that don't answer is given up."""
+        since = min(node.place.lost_at for node in lost if node.place.lost_at)
+        allowed = LOST_JOB_SECONDS * settings.WINDLASS_TIME_SCALE
+        return allowed - (context.now() - since).total_seconds()
+
+    def _given_up(self, row: Any, nodes: list[Placement], lost: list[Placement], context: Context) -> Outcome:
+        """Another attempt elsewhere. What stands on the lost hosts counts no more; it goes when they are back."""
+        settle_placements(row.pk, Goal.DELETE, context)
+        names = ", ".join(sorted({node.place.name for node in lost}))
+        return Outcome(
+            phase="queued",
+            reason="HostLost",
+            message=f"{names} did not come back. Attempt {row.attempt + 1} follows elsewhere; nothing for you to do.",
+            after=1,
+        )
+
     def _ended(self, row: Any, placement: Placement, changes: dict[str, Any]) -> Outcome:
-        outputs = ready_outputs(placement)
+        outputs = attempt_outputs(row)
         also = changes.pop("also", None)
         for name in ("reason", "message", "progress", "after"):
             changes.pop(name, None)
@@ -157,11 +191,11 @@ class Job:
         if left:
             return stay(row, after=5, message=row.message or "Cleaning up after it.")
         changes: dict[str, Any] = {}
-        last = Placement.objects.filter(owner_id=row.pk, slot=SLOT, attempt=row.attempt).first()
+        last = placements_of(row)
         if last and not deleting:
-            changes |= self.follow(row, last)
+            changes |= self.follow(row, last[0])
             if row.ending == "cancelled":
-                changes |= self.kept(row, ready_outputs(last))
+                changes |= self.kept(row, attempt_outputs(row))
         also = changes.pop("also", None)
         for name in ("reason", "message", "progress", "after"):
             changes.pop(name, None)
@@ -196,14 +230,36 @@ def last_seen(placement: Placement) -> Observed:
     return Observed.from_json(placement.ended) if placement.ended else Observed("gone")
 
 
-def ready_outputs(placement: Placement) -> dict[str, Blob]:
-    """The blobs that a placement's program left, complete and checked, by output name."""
-    found = PlacementBlob.objects.filter(placement=placement, way="out", blob__state=Blob.State.READY)
+def placements_of(row: Any) -> list[Placement]:
+    """Those of the present attempt, by node."""
+    found = Placement.objects.filter(owner_id=row.pk, attempt=row.attempt).select_related("place__host")
+    return sorted(found, key=lambda placement: int(placement.slot.rpartition("-")[2]))
+
+
+def culprit(failed: list[Placement]) -> Placement:
+    """Of several nodes that ended badly, the one that tells why: one that ended by itself, and the first of them."""
+
+    def order(placement: Placement) -> tuple[bool, str]:
+        seen = last_seen(placement)
+        by_itself = placement.phase == "failed" and seen.exit is not None and seen.exit.reason not in LOST
+        return not by_itself, seen.times.get("exited", "~")
+
+    return min(failed, key=order)
+
+
+def attempt_outputs(row: Any) -> dict[str, Blob]:
+    """The blobs that the present attempt's program left, complete and checked, by output name."""
+    found = PlacementBlob.objects.filter(
+        placement__owner_id=row.pk, placement__attempt=row.attempt, way="out", blob__state=Blob.State.READY
+    )
     return {item.name: item.blob for item in found.select_related("blob")}
 
 
 def settle_placements(owner_id: UUID, goal: str, context: Context) -> int:
-    """Want every placement of an owner stopped or deleted; returns how many are not there yet."""
+    """Want every placement of an owner stopped or deleted; returns how many are not there yet.
+
+    Those on a lost host are not waited for: they keep what they hold until the host is back or declared dead.
+    """
     left = [row for row in services.of_owner(owner_id) if goal == Goal.DELETE or not row.is_final]
     behind = [row for row in left if row.goal == Goal.RUN or (goal == Goal.DELETE and row.goal != Goal.DELETE)]
     if behind:
@@ -214,7 +270,7 @@ def settle_placements(owner_id: UUID, goal: str, context: Context) -> int:
                     want(placement, WINDLASS, goal=goal)
 
         context.record("settle", write)
-    return len(left)
+    return sum(not row.place.lost_at for row in left)
 
 
 def blob_input(name: str, blob: Blob, *, tree: bool = False) -> Input:

@@ -30,6 +30,8 @@ EXIT_REASONS = {"ok": "Finished", "oom": "OutOfMemory", "killed": "Killed", "dea
 
 def pending(row: Placement, context: Context) -> Outcome:
     """Have the target start it."""
+    if row.place.gone_at:
+        return _outcome(row, CLEANING, "Lost", f"{row.place.name} is gone.", ending="failed", after=0, fields={})
     _apply(row, context)
     return _outcome(
         row, "starting", "Starting", "Starting.", fields={"applied_generation": row.generation}, observe=True
@@ -38,7 +40,7 @@ def pending(row: Placement, context: Context) -> Outcome:
 
 def following(row: Placement, context: Context) -> Outcome:
     """Starting, running or ready: pass on a change of the replicas, and write what the place saw."""
-    if row.applied_generation != row.generation:
+    if row.applied_generation != row.generation and not row.place.gone_at:
         _apply(row, context)
         changes = {"applied_generation": row.generation}
         return _outcome(row, row.phase, row.reason, row.message, fields=changes, observe=True)
@@ -85,7 +87,7 @@ def _crash_sentence(seen: Observed) -> str:
 def cleaning(row: Placement, context: Context) -> Outcome:
     """Stop it, keep its logs and outputs, delete it, and only when it is sure to be gone free the reservation."""
     seen = row.seen
-    if row.clear_asked_at is None and row.applied_generation == 0:
+    if row.clear_asked_at is None and row.applied_generation == 0 and not row.place.gone_at:
         # No apply was ever answered, yet one may have arrived: the tombstone that delete leaves settles it.
         return _clear(row, context)
     if seen is None:

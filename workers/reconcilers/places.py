@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from apps.accounts.models import ApiKey
 from apps.core import ids
+from apps.core.phases import CLEANING, DELETED
 from apps.core.wants import wake
 from apps.deployments.models import Deployment
 from apps.placements.foreign import storable
@@ -32,6 +33,8 @@ EXPIRED_TOLD = timedelta(days=30)
 
 
 def watching(row: Place, context: Context) -> Outcome:
+    if row.gone_at:  # its placements know; nobody is there to be asked
+        return Outcome("watching", reason="Gone", message=f"{row.name} is gone.")
     target = targets.target_for(row)
     began = context.now()
     try:
@@ -127,4 +130,11 @@ def remove_orphans(place: Place, target: Any, context: Context) -> None:
             point("place.orphan.answered")
 
 
-RECONCILER = Reconciler("place", {"watching": watching, "unreachable": watching, "cleaning": watching})
+def cleaning(row: Place, context: Context) -> Outcome:
+    """A place goes when nothing stands there any more."""
+    if Placement.objects.filter(place=row).exclude(phase__in=Placement.phases.final).exists():
+        return Outcome(CLEANING, reason="InUse", message="What stands there is being taken away first.", after=5)
+    return Outcome(DELETED, reason="Deleted")
+
+
+RECONCILER = Reconciler("place", {"watching": watching, "unreachable": watching, CLEANING: cleaning})

@@ -14,7 +14,7 @@ from apps.core.actor import WINDLASS
 from apps.core.wants import create
 from apps.placements import streams
 from apps.placements.models import Placement
-from apps.placements.services import Draft
+from apps.placements.services import Draft, Node
 from apps.placements.workload import Output, Resources, Workload
 from apps.registry.models import Blob, ModelFile, ModelVersion
 from apps.registry.signatures import figures_from, is_figure, signature_from
@@ -30,13 +30,15 @@ MOST_METRICS = 200
 CPUS_PER_PROCESS = 0.5
 ELASTIC_RESTARTS = 3
 GRACE_SECONDS = 30
+RENDEZVOUS_PORT = 29400
 
 
 def draft(run: TrainingRun, context: Context) -> Draft:
-    resources = Resources(cpus=CPUS_PER_PROCESS, memory_bytes=run.memory_bytes_per_process).times(run.processes)
+    each = run.processes // run.nodes
+    resources = Resources(cpus=CPUS_PER_PROCESS, memory_bytes=run.memory_bytes_per_process).times(each)
     script = run.script
 
-    def build(name: str) -> Workload:
+    def build(name: str, node: Node) -> Workload:
         inputs = []
         dataset = run.dataset_version
         if dataset is not None and dataset.prepared is not None:
@@ -45,37 +47,54 @@ def draft(run: TrainingRun, context: Context) -> Draft:
             inputs.append(blob_input("checkpoint", run.checkpoint, tree=True))
         if script is not None:
             inputs.append(blob_input("script.py", script))
-        required = script is None
-        outputs = [Output(file, output_blob(run), required=required) for file in MODEL_FILES]
-        outputs.append(Output("checkpoint", output_blob(run), shape="tree", required=False, always=True))
+        outputs = []
+        if node.rank == 0:  # torch's rank 0 is there, which alone writes what the run leaves
+            required = script is None
+            outputs = [Output(file, output_blob(run), required=required) for file in MODEL_FILES]
+            outputs.append(Output("checkpoint", output_blob(run), shape="tree", required=False, always=True))
         return Workload(
             name=name,
             kind="job",
-            argv=torchrun(run),
+            argv=torchrun(run, each),
             trust="uploaded" if script else "ours",
-            env={"WINDLASS_HYPERPARAMETERS": json.dumps({**run.hyperparameters, "recipe": run.recipe})},
+            env={
+                "WINDLASS_HYPERPARAMETERS": json.dumps({**run.hyperparameters, "recipe": run.recipe}),
+                **meeting(name, node),
+            },
             secrets=tuple(run.secrets),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
-            resources=resources,
-            ranks=run.processes,
+            resources=resources.times(node.inside),
+            ranks=each * node.inside,
+            nodes=node.inside,
+            network="peers" if node.count > 1 else "none",
             grace_seconds=GRACE_SECONDS,
             deadline_seconds=run.deadline_seconds,
         )
 
-    return Draft("node-0", resources, build, uploaded=script is not None)
+    return Draft("node-0", resources, build, uploaded=script is not None, nodes=run.nodes, place=run.place_id)
 
 
-def torchrun(run: TrainingRun) -> tuple[str, ...]:
-    """torchrun on this machine's loopback; each rank's lines carry its name."""
+def meeting(name: str, node: Node) -> dict[str, str]:
+    """Where the nodes of a run meet. A target that starts them all meets at the first, which it names by its index."""
+    if node.count == 1:
+        return {}
+    rendezvous = node.rendezvous or f"{name}-0.{name}:{RENDEZVOUS_PORT}"
+    return {
+        "WINDLASS_NODES": str(node.count),
+        "WINDLASS_RENDEZVOUS": rendezvous,
+        "WINDLASS_RENDEZVOUS_ID": rendezvous,
+    }
+
+
+def torchrun(run: TrainingRun, processes: int) -> tuple[str, ...]:
+    """torchrun with so many processes on each node; each rank's lines carry its name. `launch` says where they meet."""
     program = ("-m", "workers.training.data_parallel") if run.script is None else ("in/script.py",)
     return (
         "python",
         "-m",
         "workers.training.launch",
-        "--standalone",
-        "--local-addr=127.0.0.1",
-        f"--nproc-per-node={run.processes}",
+        f"--nproc-per-node={processes}",
         f"--max-restarts={ELASTIC_RESTARTS}",
         "--role=rank",
         "--tee=3",

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from apps.placements.models import Placement
-from apps.placements.services import Draft
+from apps.placements.services import Draft, Node
 from apps.placements.workload import Output, Resources, Workload
 from apps.registry.models import Blob, DatasetVersion, ModelFile, ModelVersion
 from apps.registry.signatures import signature_from
@@ -21,7 +21,7 @@ DEADLINE_SECONDS = 1800
 def _draft(row: Any, module: str, options: dict[str, Any], *outcome: Output) -> Draft:
     """`outcome`: the outputs besides the report, without their blobs."""
 
-    def build(name: str) -> Workload:
+    def build(name: str, node: Node) -> Workload:
         outputs = [dataclasses.replace(output, blob=output_blob(row)) for output in outcome]
         outputs.append(Output("report.json", output_blob(row), required=False, always=True))
         return Workload(

@@ -125,7 +125,7 @@ class ProcessTarget:
             else:
                 observed = Observed("unknown", spec.generation, message="Its watcher died; another one takes over.")
                 orphaned.append(name)
-            seen[name] = dataclasses.replace(observed, log_bytes=files.stream_bytes(spec.stream_bytes))
+            seen[name] = dataclasses.replace(observed, log_bytes={**files.stream_bytes(spec.stream_bytes)})
         for name, problem in self._revive(orphaned, REVIVE_SECONDS).items():
             seen[name] = dataclasses.replace(seen[name], message=problem)
         return seen
