@@ -21,7 +21,8 @@ class Place(Managed):
 
     `capacity`: of a cluster, what its machines have in all, {"cpus", "memory_bytes", "gpus"}; a host's stands in its
     own row. `gone_at`: it will never answer again (its cluster was taken back, its host declared dead), so that
-    whatever stood there is gone. `resource_version`: of the last list of a Kubernetes.
+    whatever stood there is gone. `former_name`: of its host, once that was forgotten; what stood there tells of it
+    still. `resource_version`: of the last list of a Kubernetes.
     """
 
     kind = "place"
@@ -37,6 +38,7 @@ class Place(Managed):
     capacity = models.JSONField(default=dict)
     resource_version = models.CharField(max_length=40, default="", blank=True)
     gone_at = models.DateTimeField(null=True, blank=True)
+    former_name = models.CharField(max_length=100, default="", blank=True)
 
     class Meta:
         constraints = [managed_constraint("place", PLACE_PHASES)]
@@ -45,7 +47,7 @@ class Place(Managed):
     @property
     def name(self) -> str:
         owner = self.host or self.cluster
-        return owner.name if owner else self.typed_id
+        return owner.name if owner else self.former_name or self.typed_id
 
     @property
     def lost_at(self) -> datetime | None:
