@@ -122,11 +122,7 @@ def free(place: Place) -> Resources:
 
 
 def _fitting_places(owner: Managed, draft: Draft) -> list[Place]:
-    """As many hosts as the draft has nodes, or one cluster: hosts first, they cost nothing more.
-
-    Of several hosts the lowest address comes first: torch's rendezvous ranks its nodes in that order, and what rank 0
-    leaves is looked for at the first.
-    """
+    """As many hosts as the draft has nodes, or one cluster: hosts first, they cost nothing more."""
     places = Place.objects.select_for_update(no_key=True, of=("self",)).select_related("host", "cluster")
     mine = places.filter(Q(workspace=None) | Q(workspace=owner.workspace_id), goal=Goal.RUN, gone_at=None)
     if draft.place is not None:
@@ -142,7 +138,7 @@ def _fitting_places(owner: Managed, draft: Draft) -> list[Place]:
         else:
             clusters.append(place)
     if len(hosts) >= draft.nodes:
-        return sorted(hosts[: draft.nodes], key=lambda place: place.host.address if place.host else "")
+        return hosts[: draft.nodes]
     if clusters:
         return clusters[:1]
     if hosts:

@@ -84,6 +84,7 @@ def meeting(name: str, node: Node) -> dict[str, str]:
         "WINDLASS_NODES": str(node.count),
         "WINDLASS_RENDEZVOUS": rendezvous,
         "WINDLASS_RENDEZVOUS_ID": rendezvous,
+        **({"WINDLASS_NODE_RANK": str(node.rank)} if node.rendezvous else {}),
     }
 
 

@@ -1,6 +1,9 @@
 """torchrun, with an end that can be told apart: takes its arguments, ends with the exit code that matters.
 
-    python -m workers.training.launch --standalone --nproc-per-node=2 ... script.py
+    python -m workers.training.launch --nproc-per-node=2 ... script.py
+
+WINDLASS_NODES says on how many machines or pods it runs at once; they meet at WINDLASS_RENDEZVOUS (host:port of the
+first), WINDLASS_NODE_RANK says which this one is, and WINDLASS_ADDRESS is its own address.
 
 torchrun itself ends with 1 and a trace of its own after SIGTERM and after any failure. This ends with 143 after
 SIGTERM (once the processes had 30 s to write a checkpoint), and else with the exit code of the process that failed
@@ -14,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,16 +26,18 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 GRACE_SECONDS = 30.0
+JOIN_SECONDS = 300
 
 
 def main(arguments: list[str]) -> int:
     # A store shared by all attempts keeps the addresses of the processes that are gone, and a restart meets those:
     # it fails or hangs (github.com/pytorch/pytorch/issues/135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ.setdefault("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE", "[${role_name}${rank}]:")  # not the local rank
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # --tee writes here: whoever follows the log waits for it
     try:
-        run.main(arguments)
+        run.main([*where_to_meet(os.environ), *arguments])
     except SignalException as stop:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end_children()
@@ -43,6 +49,26 @@ def main(arguments: list[str]) -> int:
         print(f"Rank {rank} {how}; its last lines are above.", file=sys.stderr, flush=True)
         return code if code >= 0 else 128 - code
     return 0
+
+
+def where_to_meet(environment: Mapping[str, str]) -> list[str]:
+    """torchrun's arguments for one node (this machine's loopback), or for several (c10d, with the store at the first).
+
+    torch ranks its nodes in the order of the addresses that they give for themselves, and uses that of the first alone:
+    so the others give a word that sorts behind it, and rank 0 is where its files are looked for.
+    """
+    nodes = int(environment.get("WINDLASS_NODES", "1"))
+    if nodes == 1:
+        return ["--standalone", "--local-addr=127.0.0.1"]
+    meeting, rank = environment["WINDLASS_RENDEZVOUS"], int(environment["WINDLASS_NODE_RANK"])
+    return [
+        f"--nnodes={nodes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={meeting}",
+        f"--rdzv-id={environment['WINDLASS_RENDEZVOUS_ID']}",
+        f"--rdzv-conf=is_host={int(rank == 0)},join_timeout={JOIN_SECONDS}",
+        f"--local-addr={meeting.rpartition(':')[0] if rank == 0 else f'~{rank:04}'}",
+    ]
 
 
 def _end_children() -> None:
