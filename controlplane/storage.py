@@ -21,9 +21,16 @@ def storage_settings(url: str, directory: Path) -> dict[str, Any]:
         }
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
+    options: dict[str, Any]
     if parts.scheme == "s3":
-        options = {"bucket_name": parts.netloc, "location": prefix, "default_acl": None, "file_overwrite": True}
-        return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+        options = {
+            "bucket_name": parts.netloc,
+            "location": prefix,
+            "default_acl": None,
+            "file_overwrite": True,
+            "signature_version": "s3v4",  # the older one signs neither sizes nor regions
+        }
+        return {"BACKEND": "apps.registry.s3.S3Store", "OPTIONS": options}
     if parts.scheme == "gs":
         options = {"bucket_name": parts.netloc, "location": prefix, "file_overwrite": True}
         return {"BACKEND": "storages.backends.gcloud.GoogleCloudStorage", "OPTIONS": options}

@@ -6,6 +6,7 @@ Django, and have to start fast.
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def target_for(place: Place) -> Target:
 def grants_for(placement: Placement) -> Grants:
     """Where the parts of each input are and of each output go, with the data keys.
 
-    Files where the store is on this disk, else addresses of the web server, which passes sealed parts on.
+    Files where the store is on the disk that the workload's host shares with us, else addresses, which end.
     """
     from apps.core import ids
     from apps.registry import blobs, parts, transfers
@@ -45,13 +46,21 @@ def grants_for(placement: Placement) -> Grants:
     from workers.targets.contract import Grants, InputGrant, OutputGrant
 
     workload = placement.wanted
-    store = blobs.storage()
+    folder = _shared_folder(placement.place)
+    ends: list[float] = []
 
-    def folder(blob: Blob, direction: str) -> str:
-        try:
-            return store.path(f"blobs/{blob.pk}")
-        except NotImplementedError:  # Django's word for a store that is not on this disk
-            return transfers.address(blob, direction)
+    def places(blob: Blob, size_bytes: int) -> tuple[str, ...]:
+        if folder:
+            return tuple(f"{folder}/{blob.pk}/{number}" for number in range(parts.part_count(size_bytes)))
+        there = transfers.to_read(blob, size_bytes)
+        ends.append(there.ends_at)
+        return there.parts
+
+    def directory(blob: Blob) -> str:
+        if folder:
+            return f"{folder}/{blob.pk}"
+        ends.append(time.time() + transfers.AGE_SECONDS)
+        return transfers.address(blob, transfers.WRITE)
 
     named = [item.blob for item in workload.inputs] + [item.blob for item in workload.outputs]
     wanted = [ids.parse(Blob.prefix, name) for name in named]
@@ -59,11 +68,21 @@ def grants_for(placement: Placement) -> Grants:
     inputs = {}
     for item in workload.inputs:
         blob = found[item.blob]
-        place = folder(blob, transfers.READ)
-        places = tuple(f"{place}/{number}" for number in range(parts.part_count(item.size_bytes)))
-        inputs[item.name] = InputGrant(str(blob.pk), blobs.data_key(blob), places)
+        inputs[item.name] = InputGrant(str(blob.pk), blobs.data_key(blob), places(blob, item.size_bytes))
     outputs = {}
     for output in workload.outputs:
         blob = found[output.blob]
-        outputs[output.name] = OutputGrant(str(blob.pk), blobs.data_key(blob), folder(blob, transfers.WRITE))
-    return Grants(inputs, outputs)
+        outputs[output.name] = OutputGrant(str(blob.pk), blobs.data_key(blob), directory(blob))
+    return Grants(inputs, outputs, min(ends, default=None))
+
+
+def _shared_folder(place: Place) -> str:
+    """Where blobs lie on the disk of this place's machine; "" where it is elsewhere, or they are."""
+    from apps.registry import blobs
+
+    if place.target != "process" or (place.host and place.host.certificate_sha256):
+        return ""
+    try:
+        return blobs.storage().path("blobs")
+    except NotImplementedError:  # Django's word for a store that is not on this disk
+        return ""

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from apps.placements.observation import Exit
+from workers.targets.environment import environment
 from workers.targets.process import cage, processes
 from workers.targets.process.endings import Cause, Limits, ending
 from workers.targets.process.files import Spec, WorkloadFiles
 from workers.targets.process.limits import ControlGroup
 from workers.targets.process.loop import Loop
 from workers.targets.process.probes import inherited
-from workers.targets.process.streams import Log
+from workers.targets.process.streams import Log, appending, tail
 
 MEMORY_SECONDS = 0.5
 
@@ -43,7 +44,7 @@ class Copy:
             spec.workload.deadline_seconds,
         )
         self.group = ControlGroup.make(f"windlass-{self._mark}-{ordinal}", self._limits.memory_bytes)
-        self.log = Log(files.stream(str(ordinal)), spec.stream_bytes)
+        self.log = Log(appending(files.stream(str(ordinal))), spec.stream_bytes)
         self.pid = 0
         self.cause: Cause = ""
         self.started_at = 0.0
@@ -160,8 +161,9 @@ class Copy:
             )
         else:
             cause: Cause = "memory" if out_of_memory and not self.cause else self.cause
-            out, log = self.files.path / "out", self.files.stream(str(self.ordinal))
-            told = ending(status, cause, self._limits, out, log, self.spec.workload.trust == "uploaded")
+            uploaded = self.spec.workload.trust == "uploaded"
+            log = self.files.stream(str(self.ordinal))
+            told = ending(status, cause, self._limits, self.files.path / "out", lambda: tail(log), uploaded)
         self._ended(told)
         self.log.close()
 
@@ -195,7 +197,7 @@ class Copy:
         if argv[0] == "python":
             argv[0] = sys.executable
         root = cage.INSIDE if self.spec.cage else path
-        surroundings = environment(self.spec, path, root, self.ordinal, temporary, self._mark)
+        surroundings = environment(workload, root, self.ordinal, temporary, self._mark)
         if listener:
             surroundings["WINDLASS_LISTEN_FD"] = str(inherited(listener))
         user = cage.user_id(path.name) if self.spec.cage else None
@@ -214,34 +216,3 @@ class Copy:
         processes.die_with_parent(shim)
         os.chdir(path)
         os.execvpe(argv[0], argv, surroundings)  # noqa: S606 - no shell is the point
-
-
-def environment(spec: Spec, directory: Path, root: Path, ordinal: int, temporary: str, mark: str) -> dict[str, str]:
-    """All that the program finds in its environment. `root`: the workload's folder as the program sees it."""
-    workload = spec.workload
-    threads = str(max(1, int(workload.resources.cpus) // max(1, workload.ranks)))
-    given = {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": f"{root}/{temporary}",
-        "USER": "windlass",
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": str(cage.ROOT),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        **workload.env,
-        "TMPDIR": f"{root}/{temporary}",
-        "WINDLASS_IN": f"{root}/in",
-        "WINDLASS_OUT": f"{root}/out",
-        "WINDLASS_LIVE": f"{root}/live",
-        "WINDLASS_SECRETS": f"{root}/secrets",
-        "WINDLASS_METRICS": f"{root}/metrics/{ordinal}.jsonl",
-        "WINDLASS_WORKLOAD": workload.name,
-        "WINDLASS_ORDINAL": str(ordinal),
-        "WINDLASS_MARK": mark,
-    }
-    if any(item.name == "data" for item in workload.inputs):
-        given["WINDLASS_DATA"] = f"{root}/in/data"
-    return given

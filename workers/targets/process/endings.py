@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,6 @@ from apps.placements.foreign import parse_json, plain
 from apps.placements.observation import Exit
 from workers.targets.process.files import open_untrusted
 from workers.targets.process.limits import gibibytes
-from workers.targets.process.streams import tail
 
 Cause = Literal["", "stop", "resume", "scale", "liveness", "deadline", "memory", "disk"]
 MESSAGE_CHARACTERS = 2000
@@ -40,14 +40,16 @@ class Limits:
         return f"what it writes to WINDLASS_OUT and TMPDIR may be {gibibytes(self.disk_bytes)} in all"
 
 
-def ending(status: int, cause: Cause, limits: Limits, out: Path, log: Path, uploaded: bool = False) -> Exit:
-    """`status`: as waitpid gives it. `cause`: why the shim ended it, or "" where it ended by itself.
+def ending(
+    status: int, cause: Cause, limits: Limits, out: Path, said: Callable[[], list[str]], uploaded: bool = False
+) -> Exit:
+    """`status`: as waitpid gives it. `cause`: why it was ended, or "" where it ended by itself.
 
-    `uploaded`: the program is the user's own script.
+    `said`: gives the last lines of its log. `uploaded`: the program is the user's own script.
     """
     code, number = decode(status)
     memory = gibibytes(limits.memory_bytes)
-    said = {
+    known = {
         "stop": Exit(code, number, "killed", "It was stopped on request."),
         "resume": Exit(code, number, "killed", "Windlass was shut down while it ran."),
         "scale": Exit(code, number, "killed", "It was stopped because fewer replicas are wanted."),
@@ -68,7 +70,7 @@ def ending(status: int, cause: Cause, limits: Limits, out: Path, log: Path, uplo
         ),
         "disk": Exit(code, number, "error", _disk_full("It was stopped because its disk is full", limits), "DiskFull"),
     }
-    return said[cause] if cause else _by_itself(code, number, limits, out, log, uploaded)
+    return known[cause] if cause else _by_itself(code, number, limits, out, said, uploaded)
 
 
 def _duration(seconds: float) -> str:
@@ -90,7 +92,9 @@ def decode(status: int) -> tuple[int | None, int | None]:
     return (code, None) if code >= 0 else (None, -code)
 
 
-def _by_itself(code: int | None, number: int | None, limits: Limits, out: Path, log: Path, uploaded: bool) -> Exit:
+def _by_itself(
+    code: int | None, number: int | None, limits: Limits, out: Path, said: Callable[[], list[str]], uploaded: bool
+) -> Exit:
     if code == 0:
         return Exit(0, None, "ok")
     if told := _told(out / "failure.json"):
@@ -98,14 +102,14 @@ def _by_itself(code: int | None, number: int | None, limits: Limits, out: Path, 
     subject = "Your script" if uploaded else "The program"
     if number:
         return _by_signal(number, subject)
-    lines = [plain(line) for line in tail(log)]
+    lines = [plain(line) for line in said()]
     if stopped := traceback_message(lines):
         where, exception = stopped
         message, failure = explain(where, exception, limits)
     else:
-        said = last_line(lines)
+        last = last_line(lines)
         message, failure = f"{subject} ended with exit code {code}", ""
-        message += f"; its last line was {_quoted(said[:500])}" if said else " and said nothing."
+        message += f"; its last line was {_quoted(last[:500])}" if last else " and said nothing."
         message += " A program that goes well ends with 0."
     return Exit(code, None, "error", message[:MESSAGE_CHARACTERS], failure)
 

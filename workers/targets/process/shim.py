@@ -9,6 +9,7 @@ far the first came. To `descriptor` it writes one byte when it has taken charge.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -20,7 +21,17 @@ from typing import Any
 from apps.placements.observation import Exit, Observed, State, Stored
 from workers.crashpoints import point
 from workers.targets.process import limits, processes
-from workers.targets.process.files import STREAM_BYTES, Damaged, Phase, Spec, Status, Stop, WorkloadFiles, now
+from workers.targets.process.files import (
+    STREAM_BYTES,
+    Damaged,
+    Phase,
+    Spec,
+    Status,
+    Stop,
+    WorkloadFiles,
+    now,
+    write_whole,
+)
 from workers.targets.process.jobs import Job
 from workers.targets.process.loop import Loop
 from workers.targets.process.services import Service
@@ -117,9 +128,12 @@ class Shim:
         import site  # the shim starts without it
 
         site.main()
-        from workers.targets.process import carry
+        from workers.targets.carry import carry
 
-        return carry.main([way, str(self.files.path), which])
+        path = self.files.path
+        said = carry(way, path, self.spec.workload, path / "grants.json", which)
+        write_whole(path / "carried.json", json.dumps(said).encode())
+        return 0 if "outputs" in said else 1
 
     def enter(self, phase: Phase) -> None:
         self._phase = phase
@@ -273,7 +287,7 @@ def main(arguments: list[str]) -> int:
     directory, ready = Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else -1
     if os.fork():
         os._exit(0)  # whoever started us need not wait for our end
-    os.umask(0o022)
+    os.umask(0o022)  # a caged program runs under another user and must be able to read its inputs
     files = WorkloadFiles(directory)
     if not files.take_lock():
         return 0

@@ -12,11 +12,15 @@ LINE_BYTES = 16 * 1024
 _ENDS = re.compile(rb"\r\n|\n|\r")
 
 
+def appending(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
 class Log:
     """Appends `2026-11-25T01:02:03.123456Z <text>` lines; beyond the cap it says so once and drops the rest."""
 
-    def __init__(self, path: Path, cap_bytes: int | None) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def __init__(self, descriptor: int, cap_bytes: int | None) -> None:
+        self._descriptor = descriptor
         self._size = os.fstat(self._descriptor).st_size
         self._cap_bytes = cap_bytes
         self._closing = f"windlass: this log has reached {(cap_bytes or 0) // 1024**2} MiB; what follows is not kept."

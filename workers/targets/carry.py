@@ -1,11 +1,8 @@
-"""Carry a workload's inputs in and its outputs out, beside the program and outside its cage.
+"""Carry a workload's inputs in and its outputs out, beside the program and outside its cage, on every target.
 
-    python -m workers.targets.process.carry in|out <directory> [all|always]
-
-`grants.json` says where the sealed parts are, with the data key of each blob. Inputs are verified (seal, SHA-256,
-size) before the program can see them. Outputs are what the workload declares and nothing else; what a program left
-is never trusted: no link is followed, and no file counts that has a second name. The result stands in
-`carried.json`; the exit status is 0 only if all went well.
+The grants say where the sealed parts are, with the data key of each blob. Inputs are verified (seal, SHA-256, size)
+before the program can see them. Outputs are what the workload declares and nothing else; what a program left is never
+trusted: no link is followed, and no file counts that has a second name.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -27,7 +23,7 @@ from apps.placements import foreign
 from apps.placements.observation import Stored
 from apps.placements.workload import Input, Output, Workload
 from apps.registry import parts
-from workers.targets.process.files import WorkloadFiles, open_untrusted, write_whole
+from workers.targets.process.files import open_untrusted, write_whole
 from workers.targets.process.limits import gibibytes
 
 MAX_FILES = 200_000
@@ -88,36 +84,58 @@ def _fetch(place: str) -> bytes:
         ) from error
 
 
-def _ask(what: str, noun: str, address: str, content: bytes | None = None) -> bytes:
-    """GET a part, or PUT `content`; what may pass by itself is tried again."""
-    import urllib.error  # here: with all that it needs it would make each carry from this machine's files slower
+def _put(address: str, content: bytes) -> None:
+    """Ask the control plane where a part of this size goes (to itself, or by a short-lived right to a store), and
+    put it there."""
+    noun = "a part of an output"
+    told = json.loads(_ask("Output", noun, f"{address}?size_bytes={len(content)}", b""))["address"]
+    if not _is_address(told):
+        raise CarryError("OutputRefused", "The control plane named no address that an output could be put to.")
+    _ask("Output", noun, told, content, "PUT")
+
+
+def _ask(what: str, noun: str, address: str, content: bytes | None = None, method: str | None = None) -> bytes:
+    """The answer to GET, or POST where there is `content`; what may pass by itself is tried again.
+
+    `what`: "Input" or "Output", for the failure's code. `noun`: for its message; an address is a right and never told.
+    """
+    import http.client  # here: with all that it needs it would make each carry from this machine's files slower
+    import urllib.error
     import urllib.request
 
-    method = "GET" if content is None else "PUT"
-    request = urllib.request.Request(address, data=content, method=method)  # noqa: S310 - checked by the caller
+    headers = {} if content is None else {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(address, content, headers, method=method)  # noqa: S310 - checked by the caller
+    most = parts.PART_BYTES + parts.OVERHEAD_BYTES + 1
     for attempt in range(ATTEMPTS):
         try:
             with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-                answered: bytes = answer.read(parts.PART_BYTES + parts.OVERHEAD_BYTES + 1)
+                answered: bytes = answer.read(most)
+                if len(answered) < min(most, int(answer.headers.get("Content-Length") or 0)):
+                    raise ConnectionError("The connection ended in the middle of it.")
                 return answered
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
-                raise CarryError(f"{what}Missing", f"Storage answered {error.code} for {noun}.") from error
+                raise CarryError(f"{what}Missing", _refusal(error.code, noun)) from error
             problem: Exception = error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             problem = error
         time.sleep(0.2 * 4**attempt)
     raise CarryError(f"{what}Unreachable", f"Storage did not take or give {noun} in {ATTEMPTS} attempts: {problem}")
 
 
-def carry_in(files: WorkloadFiles, workload: Workload, grants: dict[str, Any]) -> dict[str, Stored]:
+def _refusal(status: int, noun: str) -> str:
+    words = f"Storage answered {status} for {noun}."
+    return f"{words} The right to it may have ended: start it again." if status == 403 else words
+
+
+def _carry_in(folder: Path, workload: Workload, grants: dict[str, Any]) -> dict[str, Stored]:
     """Each input appears at `in/<name>` by a rename, once its checksum was right. Raises CarryError, OSError."""
     for item in workload.inputs:
         grant = grants["inputs"].get(item.name)
         if grant is None:
             raise CarryError("InputNotGranted", f"There is no right to read input “{item.name}”.")
-        target = files.path / "in" / item.name
-        arriving = files.path / "in" / f".{item.name}.arriving"
+        target = folder / "in" / item.name
+        arriving = folder / "in" / f".{item.name}.arriving"
         if target.exists():
             continue  # an earlier carry, which was killed, came this far
         remove(arriving)
@@ -202,7 +220,7 @@ class Sealing:
     def _store(self, plain: bytes) -> None:
         sealed = parts.seal(self._key, self._blob, self._number, plain)
         if _is_address(self._place):
-            _ask("Output", "a part of an output", f"{self._place}/{self._number}", sealed)
+            _put(f"{self._place}/{self._number}", sealed)
         else:
             write_whole(Path(self._place) / str(self._number), sealed, durable=True)
         self._number += 1
@@ -219,13 +237,13 @@ class Sealing:
                 (Path(self._place) / str(number)).unlink(missing_ok=True)
 
 
-def carry_out(files: WorkloadFiles, workload: Workload, grants: dict[str, Any], which: str) -> dict[str, Stored]:
+def _carry_out(folder: Path, workload: Workload, grants: dict[str, Any], which: str) -> dict[str, Stored]:
     """Raises CarryError for a required output that is missing or can't be taken, and OSError."""
     stored = {}
     for output in workload.outputs:
         if which == "always" and not output.always:
             continue
-        if not os.path.lexists(files.path / "out" / output.name):
+        if not os.path.lexists(folder / "out" / output.name):
             if output.required and which == "all":
                 raise CarryError(
                     "OutputMissing",
@@ -235,7 +253,7 @@ def carry_out(files: WorkloadFiles, workload: Workload, grants: dict[str, Any], 
         grant = grants["outputs"].get(output.name)
         if grant is None:
             raise CarryError("OutputNotGranted", f"There is no right to store output “{output.name}”.")
-        stored[output.name] = _carry_one(files.path / "out", output, grant)
+        stored[output.name] = _carry_one(folder / "out", output, grant)
     return stored
 
 
@@ -314,27 +332,16 @@ def _storage_failed(way: str, error: OSError) -> str:
     return f"{what}: {error.strerror or error} ({error.filename}). Start it again; if that does not help, see the disk."
 
 
-def main(arguments: list[str]) -> int:
-    way, directory, which = arguments[0], Path(arguments[1]), (*arguments[2:], "all")[0]
-    os.umask(0o022)  # a caged program runs under another user and must be able to read its inputs
-    files = WorkloadFiles(directory)
-    spec = files.read_spec()
-    assert spec
-    said: dict[str, Any]
+def carry(way: str, folder: Path, workload: Workload, grants: Path, which: str = "all") -> dict[str, Any]:
+    """Carry "in" to `folder`/in or "out" of `folder`/out; `which`: "all" outputs, or those kept "always".
+
+    Returns {"outputs": {name: {"sha256", "size_bytes"}}}, or {"failure", "message"} for whoever owns the workload.
+    """
     try:
-        grants = json.loads((directory / "grants.json").read_bytes())
-        if way == "in":
-            outputs = carry_in(files, spec.workload, grants)
-        else:
-            outputs = carry_out(files, spec.workload, grants, which)
-        said = {"outputs": {name: stored.__dict__ for name, stored in outputs.items()}}
+        rights = json.loads(grants.read_bytes())
+        outputs = _carry_in(folder, workload, rights) if way == "in" else _carry_out(folder, workload, rights, which)
     except CarryError as error:
-        said = {"failure": error.failure, "message": foreign.plain(str(error))}  # it may name what the program named
+        return {"failure": error.failure, "message": foreign.plain(str(error))}  # it may name what the program named
     except OSError as error:
-        said = {"failure": "StorageFailed", "message": foreign.plain(_storage_failed(way, error))}
-    write_whole(directory / "carried.json", json.dumps(said).encode())
-    return 0 if "outputs" in said else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        return {"failure": "StorageFailed", "message": foreign.plain(_storage_failed(way, error))}
+    return {"outputs": {name: stored.__dict__ for name, stored in outputs.items()}}
