@@ -173,3 +173,12 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.route} {self.key}"
+
+
+class Installation(models.Model):
+    """The one row that says which installation this is, for the tags of what it makes elsewhere."""
+
+    name = models.CharField(max_length=26, unique=True)
+
+    def __str__(self) -> str:
+        return self.name
