@@ -5,6 +5,9 @@ Every method is idempotent and takes at most 10 seconds.
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -76,6 +79,16 @@ class Grants:
     inputs: dict[str, InputGrant] = field(default_factory=dict)
     outputs: dict[str, OutputGrant] = field(default_factory=dict)
     ends_at: float | None = None
+
+    def to_json(self) -> bytes:
+        """What `carry` reads as grants.json."""
+
+        def written(grant: InputGrant | OutputGrant) -> dict[str, Any]:
+            return {**dataclasses.asdict(grant), "data_key": base64.b64encode(grant.data_key).decode()}
+
+        inputs = {name: written(grant) for name, grant in self.inputs.items()}
+        outputs = {name: written(grant) for name, grant in self.outputs.items()}
+        return json.dumps({"inputs": inputs, "outputs": outputs}).encode()
 
 
 class Target(Protocol):

@@ -13,12 +13,10 @@ workload that the product itself stopped (`stop_all`) waits for `recover` or `ap
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import errno
 import fcntl
-import json
 import os
 import re
 import select
@@ -99,7 +97,7 @@ class ProcessTarget:
             else:
                 self._change(files, spec, before)
                 if not files.shim_pid() and not has_ended(files):
-                    _write_grants(files.path, grants)  # those that it had may have expired
+                    write_whole(files.path / "grants.json", grants.to_json())  # those that it had may have expired
             point("process.apply.sent")
             if not has_ended(files):
                 self._start(files)
@@ -236,7 +234,7 @@ class ProcessTarget:
         os.mkfifo(draft / "wake", 0o600)
         for name in spec.workload.secrets:
             write_whole(draft / "secrets" / name, secrets[name], 0o400)
-        _write_grants(draft, grants)
+        write_whole(draft / "grants.json", grants.to_json())
         cage.write_identity(draft)
         if spec.cage:
             cage.give_away(draft)
@@ -369,18 +367,6 @@ def stop_all(directory: Path, grace_seconds: float, storing_seconds: float = 60.
     for thread in threads:
         thread.join()
     return [files.name for files in late]
-
-
-def _write_grants(directory: Path, grants: Grants) -> None:
-    content = {
-        "inputs": {name: _grant(grant) for name, grant in grants.inputs.items()},
-        "outputs": {name: _grant(grant) for name, grant in grants.outputs.items()},
-    }
-    write_whole(directory / "grants.json", json.dumps(content).encode())
-
-
-def _grant(grant: Any) -> dict[str, Any]:
-    return {**dataclasses.asdict(grant), "data_key": base64.b64encode(grant.data_key).decode()}
 
 
 def _shim_environment() -> dict[str, str]:
