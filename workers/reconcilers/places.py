@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
-from apps.accounts.models import ApiKey
 from apps.core import ids
 from apps.core.phases import CLEANING, DELETED
 from apps.core.wants import wake
+from apps.deployments.bundles import auth_bundle
 from apps.deployments.models import Deployment
 from apps.placements.foreign import storable
 from apps.placements.models import Place, Placement
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 ORPHAN_SECONDS = 120.0
-EXPIRED_TOLD = timedelta(days=30)
 
 
 def watching(row: Place, context: Context) -> Outcome:
@@ -82,33 +79,6 @@ def publish_bundles(place: Place, target: Any, here: list[Placement]) -> None:
                     target.publish(place, placement.outside_name, "auth.json", content)
                 except (Unavailable, OSError):
                     continue  # its age is a metric of the replica; the next beat tries again
-
-
-def auth_bundle(deployment: Deployment) -> bytes:
-    """Who may ask this deployment: SHA-256 of each key. A key that is not in it is refused.
-
-    A key that came to its end by itself stays for a while, so that whoever sends it is told the date. `replicas`:
-    among how many each key's requests a minute are shared out.
-    """
-    alive = Q(revoked_at=None) | Q(expires_at__lte=F("revoked_at"), expires_at__gt=timezone.now() - EXPIRED_TOLD)
-    keys = ApiKey.objects.filter(alive, workspace_id=deployment.workspace_id, may_predict=True)
-    allowed = [key for key in keys if not key.deployments or deployment.typed_id in key.deployments]
-    return json.dumps(
-        {
-            "version": int(time.time() * 1000),
-            "made_at": time.time(),
-            "replicas": deployment.replicas,
-            "keys": {
-                key.sha256: {
-                    "id": key.typed_id,
-                    "name": key.name,
-                    "expires_at": key.expires_at.timestamp() if key.expires_at else None,
-                    "requests_per_minute": key.requests_per_minute,
-                }
-                for key in allowed
-            },
-        }
-    ).encode()
 
 
 def remove_orphans(place: Place, target: Any, context: Context) -> None:
