@@ -121,11 +121,15 @@ class Gateway(Managed):
 
 
 class UsageCursor(models.Model):
-    """How far a replica's usage stream was read, so that no request is counted twice."""
+    """How far a replica's usage stream was read, so that no request is counted twice.
+
+    `pushed`: how many bytes of it a replica far away has sent, as far as it sends them itself.
+    """
 
     placement_id = models.UUIDField()
     stream = models.CharField(max_length=24)
     offset = models.PositiveBigIntegerField(default=0)
+    pushed = models.PositiveBigIntegerField(default=0)
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:

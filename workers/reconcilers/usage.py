@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models.functions import Now
 
@@ -17,14 +18,16 @@ READ_BYTES = 256 * 1024
 def read_usage(row: Deployment) -> None:
     """The offset moves in the transaction that writes the windows. Call it within one that holds the deployment."""
     placements = services.of_owner(row.pk)
-    cursors = {
-        (cursor.placement_id, cursor.stream): cursor.offset
-        for cursor in UsageCursor.objects.filter(placement_id__in=[item.pk for item in placements])
-    }
+    cursors: dict[UUID, dict[str, UsageCursor]] = {}
+    for cursor in UsageCursor.objects.filter(placement_id__in=[item.pk for item in placements]):
+        cursors.setdefault(cursor.placement_id, {})[cursor.stream] = cursor
     for placement in placements:
-        for stream, size in placement.log_offsets.items():
-            offset = cursors.get((placement.pk, stream), 0)
-            if stream.startswith("metrics-") and size > offset:
+        known = cursors.get(placement.pk, {})
+        pulled = {name: size for name, size in placement.log_offsets.items() if name.startswith("metrics-")}
+        pushed = {name: cursor.pushed for name, cursor in known.items() if cursor.pushed}
+        for stream, size in (pulled | pushed).items():
+            offset = known[stream].offset if stream in known else 0
+            if size > offset:
                 _read_stream(row, placement, stream, offset)
 
 
