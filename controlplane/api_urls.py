@@ -9,12 +9,14 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from rest_framework.routers import SimpleRouter
 
 from apps.accounts import api as accounts
-from apps.clusters.api import HostView
+from apps.clouds.api import CloudAccountView, OfferView
+from apps.clusters.api import ClusterView, HostView
 from apps.core.api.events import EventView
 from apps.core.api.problems import nothing_here
 from apps.deployments.api import DeploymentView
 from apps.exports.api import ExportView
 from apps.placements.api import PlacementView
+from apps.placements.places_api import PlaceView
 from apps.registry.api import DatasetVersionView, DatasetView, ModelVersionView, ModelView
 from apps.registry.blobs_api import BlobView
 from apps.training.api import RecipeView, TrainingRunView
@@ -29,7 +31,11 @@ VIEWS: dict[str, Any] = {
     "exports": ExportView,
     "deployments": DeploymentView,
     "placements": PlacementView,
+    "cloud-accounts": CloudAccountView,
+    "offers": OfferView,
+    "clusters": ClusterView,
     "hosts": HostView,
+    "places": PlaceView,
     "events": EventView,
     "api-keys": accounts.ApiKeyView,
     "members": accounts.MemberView,

@@ -1,4 +1,4 @@
-"""The hosts page: machines whose workers run workloads, what they hold, and whether they report."""
+"""The hosts page: where workloads can stand, hosts and clusters, what is held there, and whether they answer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from apps.core import figures, ids
 from apps.core.context import QUIET_HOST
 from apps.core.errors import Missing
 from apps.core.page import Action, EmptyState, LoadLine, Page, Pill
+from apps.core.pages import rows
 from apps.core.pages.base import Posted, WorkspacePage
 from apps.placements.models import Placement, Reservation
+from apps.placements.places import places_of, with_held
 
 
 class HostsPage(WorkspacePage):
@@ -42,15 +44,41 @@ class Hosts(HostsPage):
             "clusters/hosts.html",
             Page("Hosts", "Machines whose workers run what you start. A draining host starts nothing new."),
             lines=lines,
+            clusters=self.clusters(),
             running=Placement.objects.filter(
                 ~Q(phase__in=sorted(Placement.phases.final)), workspace=self.workspace
             ).count(),
             empty=EmptyState("No host has joined yet", "A worker that starts with make up joins by itself."),
         )
 
+    def clusters(self) -> list[dict[str, Any]]:
+        """Those of this workspace that have joined."""
+        mine = places_of(self.workspace).filter(cluster__isnull=False).select_related("cluster__account")
+        counted = Count("reservations", distinct=True)
+        return [self.cluster_line(place) for place in with_held(mine).annotate(number=counted).order_by("pk")[:200]]
+
+    def cluster_line(self, place: Any) -> dict[str, Any]:
+        cluster, total = place.cluster, place.total
+        of_cpus = f"{figures.number(round(place.held_cpus, 2))} of {figures.number(total.cpus)} held"
+        of_memory = f"{figures.memory(place.held_memory_bytes)} of {figures.memory(total.memory_bytes)} held"
+        machines = f"{figures.count(cluster.machines, 'machine')} of {cluster.machine_type} in {cluster.region}"
+        price = figures.rate(cluster.price_usd_per_hour)
+        return {
+            "cluster": cluster,
+            "pill": rows.pill(place) if place.phase == "unreachable" else rows.pill(cluster),
+            "cpus": LoadLine(place.held_cpus, total.cpus, of_cpus, "Processors", warn_from=1.0),
+            "memory": LoadLine(place.held_memory_bytes, total.memory_bytes, of_memory, "Memory", warn_from=1.0),
+            "workloads": figures.count(place.number, "workload") if place.number else "no workloads",
+            "what": f"{machines}, {price}" if cluster.account else "a Kubernetes that was there",
+            "gpus": total.gpus,
+            "message": (place if place.phase == "unreachable" else cluster).message,
+        }
+
     def line(self, host: Host, held: dict[str, Any] | None, late: Any) -> dict[str, Any]:
         cpus, memory = (held["cpus"], held["memory"]) if held else (0.0, 0)
-        if host.lost_at:
+        if host.declared_dead_at:
+            pill = Pill("off", "Declared dead")
+        elif host.lost_at:
             pill = Pill("bad", "Lost")
         elif host.heartbeat_at is None or host.heartbeat_at < late:
             pill = Pill("warn", "Not reporting")

@@ -98,7 +98,7 @@ def living(deployment: Deployment) -> list[Placement]:
     found = Placement.objects.filter(owner_id=deployment.pk).exclude(
         phase__in=[DELETED, "succeeded", "failed", "cancelled"]
     )
-    return list(found.select_related("place__host").order_by("-pk"))
+    return list(found.select_related("place__host", "place__cluster").order_by("-pk"))
 
 
 # --- charts -------------------------------------------------------------------------------------------------------

@@ -25,15 +25,15 @@ class PlacementAdmin(ManagedAdmin):
 
 @admin.register(Place)
 class PlaceAdmin(ManagedAdmin):
-    """It belongs to its host: it is neither cancelled nor deleted by itself."""
+    """It belongs to its host or cluster: it is neither cancelled nor deleted by itself."""
 
 
 @admin.register(Reservation)
 class ReservationAdmin(ConsoleAdmin):
     search_ids = {"plc": "placement", "plx": "place"}
-    search_fields = ("place__host__name",)
+    search_fields = ("place__host__name", "place__cluster__name")
     list_display = ("placement", "place", "cpus", "memory", "gpus")
-    list_select_related = ("placement", "place")
+    list_select_related = ("placement", "place__host", "place__cluster")
     ordering = ("-pk",)
 
     @admin.display(description="memory", ordering="memory_bytes")

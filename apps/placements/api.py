@@ -118,7 +118,7 @@ class PlacementView(LogsMixin, ManagedView):
     """One attempt to have one workload on one host. Windlass makes and removes them."""
 
     model = Placement
-    select = ("place__host",)
+    select = ("place__host", "place__cluster")
     rules: ClassVar = {**READ_RULES, "logs": Role.VIEWER.value}
     serializer_class = PlacementSerializer
     filterset_class = PlacementFilters

@@ -50,7 +50,7 @@ class Placements(PlacementsPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         placements = Placement.objects.filter(workspace=self.workspace).exclude(phase=DELETED)
-        found = listing(request, placements.select_related("place__host"), Placement.prefix, FILTERS)
+        found = listing(request, placements.select_related("place__host", "place__cluster"), Placement.prefix, FILTERS)
         names = owner_names(found.rows)
         lines = [
             (
@@ -65,11 +65,12 @@ class Placements(PlacementsPage):
         ]
         return self.page(
             "placements/list.html",
-            Page("Placements", "Every attempt to have one workload on one host, the newest first."),
+            Page("Placements", "Every attempt to have one workload on one host or cluster, the newest first."),
             listing=found,
             lines=lines,
             empty=EmptyState(
-                "No placements yet", "A run, an export or a deployment makes one when it finds room on a host."
+                "No placements yet",
+                "A run, an export or a deployment makes one when it finds room on a host or a cluster.",
             ),
         )
 
@@ -89,7 +90,7 @@ class PlacementPage(PlacementsPage):
     def get(self, request: HttpRequest, placement_id: str, tab: str = "") -> HttpResponse:
         if tab not in self.tabs:
             raise Missing("There is no such page of a placement.")
-        row = self.row(Placement, placement_id, "place__host")
+        row = self.row(Placement, placement_id, "place__host", "place__cluster")
         address = rows.url(self.root, row)
         events = rows.events_of(row)
         owner = owner_names([row]).get(row.owner_id, row.owner_kind)
@@ -97,7 +98,7 @@ class PlacementPage(PlacementsPage):
         ended = Observed.from_json(row.ended) if row.ended else observed
         page = Page(
             f"{owner}, {row.slot}",
-            row.message or "Waiting for its host.",
+            row.message or "Waiting for its place.",
             rows.pill(row),
             tags=[f"attempt {row.attempt}"],
             breadcrumbs=[Crumb("Placements", self.url("placements")), Crumb(short_id(row.typed_id))],
@@ -125,9 +126,7 @@ class PlacementPage(PlacementsPage):
         found = [
             KeyValue("Id", short_id(row.typed_id), mono=True, copy=True, full=row.typed_id),
             KeyValue("Belongs to", owner, rows.url_of(self.root, row.owner_kind, row.owner_id)),
-            KeyValue(
-                "Host", row.place.name, f"{self.url('hosts')}#{row.place.host.typed_id}" if row.place.host else ""
-            ),
+            KeyValue("Cluster" if row.place.cluster else "Host", row.place.name, self.place_url(row)),
             KeyValue("Target", row.place.target),
             KeyValue("Holds", resources(row)),
         ]
@@ -137,6 +136,10 @@ class PlacementPage(PlacementsPage):
             found.append(KeyValue("Exit", f"{exit_.reason}, {how}"))
         return found
 
+    def place_url(self, row: Placement) -> str:
+        stands = row.place.host or row.place.cluster
+        return f"{self.url('hosts')}#{stands.typed_id}" if stands else ""
+
 
 def streams(row: Placement) -> list[str]:
     return [f"copy {name}" for name in sorted(row.log_offsets) if name.isdecimal()]
@@ -144,5 +147,5 @@ def streams(row: Placement) -> list[str]:
 
 class PlacementLog(PlacementsPage):
     def get(self, request: HttpRequest, placement_id: str) -> HttpResponse:
-        row = self.row(Placement, placement_id, "place__host")
+        row = self.row(Placement, placement_id, "place__host", "place__cluster")
         return logs.answer(request, row, "copy", row.is_final)

@@ -13,9 +13,10 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from apps.accounts.models import ApiKey, AuditEntry, Membership, Role, Secret, SignInLink, User, Workspace
-from apps.clusters.models import Host
+from apps.clouds.models import CloudAccount, CloudSight, Offer
+from apps.clusters.models import Authority, CloudResource, Cluster, Host, HostInvitation
 from apps.core.actor import WINDLASS
-from apps.core.models import Event, IdempotencyRecord
+from apps.core.models import Event, IdempotencyRecord, Installation
 from apps.core.wants import create
 from apps.deployments.models import Deployment, Gateway, Revision, UsageCursor, UsageWindow
 from apps.examples.models import Example
@@ -117,6 +118,27 @@ def everything(workspace: Workspace, run: TrainingRun, planted: Planted) -> dict
         ),
         WINDLASS,
     )
+    account = create(
+        CloudAccount(
+            workspace=workspace,
+            name="prod",
+            provider="ec2",
+            region="eu-central-1",
+            credentials=planted("CloudAccount.credentials"),
+        ),
+        WINDLASS,
+    )
+    cluster = create(
+        Cluster(
+            workspace=workspace,
+            name="lab",
+            provider="ec2",
+            account=account,
+            kubeconfig=planted("Cluster.kubeconfig"),
+            credentials=planted("Cluster.credentials"),
+        ),
+        WINDLASS,
+    )
     now, user = timezone.now(), workspace.memberships.get().user
     interval = IntervalSchedule.objects.create(every=60, period="seconds")
     idempotent = {"response": {"sealed": planted("IdempotencyRecord.response")}, "headers": {"ETag": "1"}}
@@ -136,6 +158,28 @@ def everything(workspace: Workspace, run: TrainingRun, planted: Planted) -> dict
         export,
         deployment,
         placement,
+        account,
+        cluster,
+        create(
+            CloudSight(workspace=workspace, account=account, region="eu-central-1", resource_kind="instance"), WINDLASS
+        ),
+        CloudResource.objects.create(
+            cluster=cluster, account=account, region="eu-central-1", kind="instance", key="machine-0", token="t"
+        ),
+        Offer.objects.create(
+            provider="ec2",
+            region="eu-central-1",
+            machine_type="m7i.large",
+            cpus=2,
+            memory_bytes=8 * 1024**3,
+            price_usd_per_hour=0.12,
+            as_of=now.date(),
+        ),
+        Authority.objects.create(name="hosts", certificate="public", sealed_key=planted("Authority.sealed_key")),
+        HostInvitation.objects.create(
+            name="box", secret_sha256=planted("HostInvitation.secret_sha256"), expires_at=now, host=host
+        ),
+        Installation.objects.create(name="one"),
         Event.objects.first(),
         create(Example(workspace=workspace, run=run), WINDLASS),
         ApiKey.objects.create(workspace=workspace, name="key", hint="wl_…", sha256=planted("ApiKey.sha256")),

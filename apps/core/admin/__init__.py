@@ -17,11 +17,11 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from apps.core.admin import schedule  # noqa: F401 - registers the scheduled jobs
-from apps.core.admin.base import LargeTableAdmin, stamp
+from apps.core.admin.base import ConsoleAdmin, LargeTableAdmin, stamp
 from apps.core.admin.managed import TONES
 from apps.core.figures import short_id
 from apps.core.ids import typed
-from apps.core.models import Event, IdempotencyRecord
+from apps.core.models import Event, IdempotencyRecord, Installation
 from apps.core.wants import models_by_kind
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -75,3 +75,10 @@ class IdempotencyRecordAdmin(LargeTableAdmin):
     hidden = ("response", "headers", "body_sha256")
     list_display = (stamp("created_at"), "route", "key", "owner", "status")
     ordering = ("-created_at",)
+
+
+@admin.register(Installation)
+class InstallationAdmin(ConsoleAdmin):
+    """Its name is a tag on everything that was bought: it is never changed."""
+
+    list_display = ("name",)

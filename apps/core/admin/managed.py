@@ -63,7 +63,7 @@ class ManagedAdmin(ConsoleAdmin):
 
     more: ClassVar[tuple[Operation, ...]] = ()
     extra_filters: ClassVar[tuple[Any, ...]] = ()
-    hidden = ("lease_token",)
+    hidden: ClassVar[tuple[str, ...]] = ("lease_token",)
     ordering = ("-pk",)
     list_display = (
         "short_id",

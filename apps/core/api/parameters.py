@@ -42,6 +42,14 @@ def time(request: Request, name: str) -> datetime | None:
     return found
 
 
+def yes(request: Request, name: str) -> bool:
+    """Raises Invalid unless it is true, false, or absent, which is false."""
+    text = request.query_params.get(name, "")
+    if text.lower() not in {"", "true", "false"}:
+        raise invalid(name, f"“{text[:40]}” is neither true nor false.", f"{name}=true would work.")
+    return text.lower() == "true"
+
+
 def any_row_id(text: str, field: str) -> UUID:
     """The id of a row of whatever kind. Raises Invalid."""
     try:

@@ -30,7 +30,7 @@ NAMED_BY = {
     "dataset_version": ("dataset",),
     "model_version": ("model",),
     "export": ("model_version__model",),
-    "place": ("host",),
+    "place": ("host", "cluster"),
 }
 ICONS = {
     "dataset_version": "database",
@@ -41,6 +41,9 @@ ICONS = {
     "placement": "cpu",
     "place": "server",
     "gateway": "shuffle",
+    "cluster": "cloud",
+    "cloud_account": "key-round",
+    "cloud_sight": "eye",
 }
 EVENTS_READ = 500
 
