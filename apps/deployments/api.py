@@ -28,8 +28,18 @@ from apps.exports.models import Export
 from apps.placements.api import LogsMixin
 
 
+class SpreadSerializer(Input):
+    place = serializers.CharField(max_length=60, help_text="One of those at /places.")
+    replicas = serializers.IntegerField(required=False, help_text="1 if not given.")
+    weight = serializers.IntegerField(
+        required=False, help_text="Its share of the requests, of the sum; 100 if not given. 0: ready, and gets none."
+    )
+
+
 class DeploymentSerializer(ManagedSerializer):
     url = serializers.SerializerMethodField(help_text="Where it answers, by the Open Inference Protocol v2.")
+
+    spread = SpreadSerializer(many=True, read_only=True, help_text="Where it stands; empty: on one place, any.")
 
     class Meta:
         model = Deployment
@@ -43,6 +53,7 @@ class DeploymentSerializer(ManagedSerializer):
             "ready_replicas",
             "cpus",
             "memory_bytes",
+            "spread",
         )
 
     def get_url(self, row: Deployment) -> str:
@@ -73,6 +84,12 @@ class SizeInput(Input):
     replicas = serializers.IntegerField(required=False)
     cpus = serializers.FloatField(required=False, help_text="Of one replica.")
     memory_bytes = serializers.IntegerField(required=False, help_text="Of one replica.")
+    spread = SpreadSerializer(
+        many=True,
+        required=False,
+        help_text="The places that it stands on, each with its replicas and its share of the requests. `replicas` is "
+        "their sum then. Empty: on one place, wherever there is room.",
+    )
 
 
 class DeploymentInput(RevisionInput, SizeInput):
@@ -135,7 +152,7 @@ class DeploymentView(Deletable, LogsMixin, ManagedView):
 
     @extend_schema(request=SizeInput, responses={200: DeploymentSerializer})
     def partial_update(self, request: Request, workspace: str, id: str) -> Response:
-        """Change how many replicas there are, and how large each is."""
+        """Change how many replicas there are, where they stand, and how large each is."""
         row = self.get_object()
         return self.answer(services.resize(row, self.actor, self.body(SizeInput), self.if_generation()))
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from apps.accounts import audit
 from apps.accounts.models import Workspace
+from apps.core import ids
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, range_errors
 from apps.core.errors import Conflict, FieldError, Invalid, invalid
@@ -20,9 +21,13 @@ from apps.core.models import Goal
 from apps.core.wants import Deleting, create, want
 from apps.deployments.models import Deployment, Revision, UsageWindow
 from apps.exports.models import Export
+from apps.placements.models import Place
+from apps.placements.places import place_named
 
 MIB = 1024**2
 MOST_REPLICAS = 100
+MOST_WEIGHT = 1000
+MOST_PLACES = 20
 
 
 def url(deployment: Deployment) -> str:
@@ -36,23 +41,28 @@ def create_deployment(
     *,
     name: str,
     export: Export,
-    replicas: int = 1,
+    replicas: int | None = None,
     cpus: float = 0.25,
     memory_bytes: int = 512 * MIB,
+    spread: list[dict[str, Any]] | None = None,
     note: str = "",
     override_reason: str = "",
 ) -> Deployment:
     """Serve an export at a URL of its own, as revision 1.
 
+    `spread`: the places that it stands on, as `read_spread` takes them; `replicas` is their sum then.
     `override_reason`: why an export that its certificate rejected is served all the same; it goes into the audit
     trail. Raises Invalid, Conflict (the name is taken, the export can't be deployed).
     """
-    errors = [*name_errors("name", name), *size_errors(replicas, cpus, memory_bytes), *_note_errors(note)]
+    size = {"cpus": cpus, "memory_bytes": memory_bytes, **_replicas_and_spread(workspace, 1, [], replicas, spread)}
+    errors = [
+        *name_errors("name", name),
+        *size_errors(size["replicas"], cpus, memory_bytes),
+        *_note_errors(note),
+    ]
     if errors:
         raise Invalid(*errors)
-    deployment = Deployment(
-        workspace=workspace, name=name, revision=1, replicas=replicas, cpus=cpus, memory_bytes=memory_bytes
-    )
+    deployment = Deployment(workspace=workspace, name=name, revision=1, **size)
     try:
         with transaction.atomic():
             export = hold_deployable(export, override_reason)
@@ -112,11 +122,87 @@ def roll_back(deployment: Deployment, actor: Actor, number: int, if_generation: 
 
 
 def resize(deployment: Deployment, actor: Actor, spec: dict[str, Any], if_generation: int | None = None) -> Deployment:
-    """Change `replicas`, `cpus` or `memory_bytes`. Raises Invalid, Outdated, Deleting."""
-    sizes = {name: spec.get(name, getattr(deployment, name)) for name in ("replicas", "cpus", "memory_bytes")}
-    if errors := size_errors(**sizes):
+    """Change `replicas`, `cpus`, `memory_bytes` or `spread`. Raises Invalid, Outdated, Deleting."""
+    with transaction.atomic():
+        held = Deployment.objects.select_for_update(no_key=True).get(pk=deployment.pk)
+        stands = _replicas_and_spread(
+            held.workspace, held.replicas, held.spread, spec.get("replicas"), spec.get("spread")
+        )
+        spec = {name: spec[name] for name in ("cpus", "memory_bytes") if name in spec} | stands
+        sizes = {name: spec.get(name, getattr(held, name)) for name in ("replicas", "cpus", "memory_bytes")}
+        if errors := size_errors(**sizes):
+            raise Invalid(*errors)
+        message = _spread_words(spec["spread"]) if spec["spread"] != held.spread else ""
+        return want(held, actor, spec=spec, if_generation=if_generation, message=message)
+
+
+def _spread_words(spread: list[dict[str, Any]]) -> str:
+    """For an event, with the names of the places."""
+    if not spread:
+        return "It stands on one place, wherever there is room."
+    places = Place.objects.filter(pk__in=[ids.parse(Place.prefix, entry["place"]) for entry in spread])
+    names = {place.typed_id: place.name for place in places.select_related("host", "cluster")}
+    told = [f"{names[entry['place']]}: {entry['replicas']}, weight {entry['weight']}" for entry in spread]
+    return f"It stands on {'; '.join(told)}."
+
+
+def _replicas_and_spread(
+    workspace: Workspace,
+    replicas: int,
+    spread: list[dict[str, Any]],
+    wanted: int | None,
+    wanted_spread: list[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """`replicas` and `spread` as they will be, from what they are and what is wanted. Raises Invalid.
+
+    On several places a number in all says not how many each gets; on one it does.
+    """
+    if wanted_spread is not None:
+        spread = read_spread(workspace, wanted_spread)
+        total = sum(entry["replicas"] for entry in spread)
+        if spread and wanted not in {None, total}:
+            detail = f"The places of the spread have {total} replicas in all, not {wanted}."
+            raise invalid("replicas", detail, "Leave replicas out: it is their sum.")
+        return {"spread": spread, "replicas": total if spread else replicas if wanted is None else wanted}
+    if wanted is None or wanted == replicas or not spread:
+        return {"spread": spread, "replicas": replicas if wanted is None else wanted}
+    if len(spread) > 1:
+        detail = f"It stands on {len(spread)} places, each with its own number of replicas."
+        raise invalid("replicas", detail, "Send spread with the replicas of each place, or [] for one place.")
+    return {"spread": [{**spread[0], "replicas": wanted}], "replicas": wanted}
+
+
+def read_spread(workspace: Workspace, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As a deployment keeps it, from [{"place": "plx_...", "replicas": 1, "weight": 100}]; [] is one place, any.
+
+    `weight`: the share of the requests that the place gets, of the sum; with 0 it is ready and gets none. Raises
+    Invalid with every value that can't be used.
+    """
+    errors: list[FieldError] = []
+    spread: list[dict[str, Any]] = []
+    for index, item in enumerate(given[:MOST_PLACES]):
+        field = f"spread.{index}"
+        entry = {"place": item["place"], "replicas": item.get("replicas", 1), "weight": item.get("weight", 100)}
+        if entry["place"] in {other["place"] for other in spread}:
+            fix = "Name each place once, with all its replicas."
+            errors.append(FieldError(f"{field}.place", f"{entry['place']} is named twice.", fix))
+        else:
+            try:
+                entry["place"] = place_named(workspace, entry["place"], f"{field}.place").typed_id
+            except Invalid as refusal:
+                errors += refusal.errors
+        errors += range_errors(f"{field}.replicas", entry["replicas"], 1, MOST_REPLICAS)
+        errors += range_errors(f"{field}.weight", entry["weight"], 0, MOST_WEIGHT)
+        spread.append(entry)
+    if len(given) > MOST_PLACES:
+        errors.append(FieldError("spread", f"A spread has at most {MOST_PLACES} places.", "Use fewer."))
+    if spread and not errors and not any(entry["weight"] for entry in spread):
+        errors.append(FieldError("spread", "No place would get a request.", "Give one a weight above 0."))
+    if not errors and sum(entry["replicas"] for entry in spread) > MOST_REPLICAS:
+        errors.append(FieldError("spread", f"It has more than {MOST_REPLICAS} replicas in all.", "Use fewer."))
+    if errors:
         raise Invalid(*errors)
-    return want(deployment, actor, spec=spec, if_generation=if_generation)
+    return spread
 
 
 def size_errors(replicas: int, cpus: float, memory_bytes: int) -> list[FieldError]:

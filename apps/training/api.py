@@ -18,6 +18,8 @@ from apps.core.api.parameters import whole_number
 from apps.core.api.views import JOB_RULES, SIGNED_IN, ApiView, Cancellable, Deletable, ManagedView
 from apps.core.checks import related
 from apps.placements.api import LogsMixin
+from apps.placements.models import Place
+from apps.placements.places import place_named
 from apps.registry.models import Blob, DatasetVersion, Model, ModelVersion
 from apps.registry.services import model_named
 from apps.training import hyperparameters, services
@@ -30,6 +32,7 @@ class TrainingRunSerializer(ManagedSerializer):
     model_name = serializers.CharField(source="model.name", read_only=True)
     dataset_version = TypedId(DatasetVersion.prefix, source="dataset_version_id")
     script = TypedId(Blob.prefix, source="script_id")
+    place = TypedId(Place.prefix, source="place_id")
     result = TypedId(ModelVersion.prefix, source="result_id")
 
     class Meta:
@@ -47,6 +50,8 @@ class TrainingRunSerializer(ManagedSerializer):
             "script_name",
             "strategy",
             "processes",
+            "nodes",
+            "place",
             "hyperparameters",
             "secrets",
             "memory_bytes_per_process",
@@ -69,7 +74,9 @@ class TrainingRunInput(Input):
     script_name = serializers.CharField(max_length=100, required=False)
     dataset_version = serializers.CharField(required=False)
     strategy = serializers.CharField(max_length=32, required=False)
-    processes = serializers.IntegerField(required=False)
+    processes = serializers.IntegerField(required=False, help_text="Over all nodes.")
+    nodes = serializers.IntegerField(required=False, help_text="On as many hosts, or on one cluster, all or none.")
+    place = serializers.CharField(required=False, help_text="Where alone it may run: one of those at /places.")
     hyperparameters = AnyObject(required=False)
     secrets = serializers.ListField(child=serializers.CharField(max_length=60), required=False, max_length=50)
     memory_bytes_per_process = serializers.IntegerField(required=False)
@@ -110,6 +117,8 @@ class TrainingRunView(Cancellable, Deletable, LogsMixin, ManagedView):
             if name in given:
                 select = ("dataset",) if name == "dataset_version" else ()
                 relations[name] = related(model, self.workspace, given.pop(name), name, select)
+        if "place" in given:
+            relations["place"] = place_named(self.workspace, given.pop("place"), "place")
         named = given.pop("model")
         if named.startswith(f"{Model.prefix}_"):
             relations["model"] = related(Model, self.workspace, named, "model")

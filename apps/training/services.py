@@ -16,6 +16,7 @@ from apps.core.actor import Actor
 from apps.core.checks import name_errors, next_number, range_errors
 from apps.core.errors import FieldError, Invalid
 from apps.core.wants import create
+from apps.placements.models import Place
 from apps.registry.models import Blob, DatasetVersion, Model
 from apps.registry.services import hold
 from apps.training.hyperparameters import RECIPES, complete, validate
@@ -23,6 +24,7 @@ from apps.training.models import TrainingRun
 
 STRATEGIES = ("data_parallel",)
 MOST_PROCESSES = 64
+MOST_NODES = 64
 MIB = 1024**2
 LARGEST_HYPERPARAMETERS_BYTES = 64 * 1024
 LARGEST_SCRIPT_BYTES = 4 * MIB
@@ -40,6 +42,8 @@ def create_training_run(
     dataset_version: DatasetVersion | None = None,
     strategy: str = "data_parallel",
     processes: int = 1,
+    nodes: int = 1,
+    place: Place | None = None,
     hyperparameters: dict[str, Any] | None = None,
     secrets: list[str] | None = None,
     memory_bytes_per_process: int = 1536 * MIB,
@@ -47,8 +51,9 @@ def create_training_run(
 ) -> TrainingRun:
     """Want a model trained, by a `recipe` or a `script`. `name`: that of the model if empty.
 
-    All relations are of `workspace`. Raises Invalid with every value that can't be used, Conflict where the dataset is
-    being deleted.
+    `processes` are shared out evenly to `nodes`, which stand on as many hosts or on one cluster; `place`: there alone.
+    All relations are of `workspace`, and `place` is one that it may use. Raises Invalid with every value that can't be
+    used, Conflict where the dataset is being deleted.
     """
     run = TrainingRun(
         workspace=workspace,
@@ -60,6 +65,8 @@ def create_training_run(
         model=model,
         strategy=strategy,
         processes=processes,
+        nodes=nodes,
+        place=place,
         hyperparameters=hyperparameters or {},
         secrets=secrets or [],
         memory_bytes_per_process=memory_bytes_per_process,
@@ -84,6 +91,7 @@ def create_training_run(
 def _size_errors(run: TrainingRun) -> list[FieldError]:
     errors = [
         *range_errors("processes", run.processes, 1, MOST_PROCESSES),
+        *_node_errors(run),
         *range_errors("memory_bytes_per_process", run.memory_bytes_per_process, 256 * MIB, 1024**4, "bytes"),
         *range_errors("deadline_seconds", run.deadline_seconds, 10, 30 * 86400, "seconds"),
     ]
@@ -93,6 +101,20 @@ def _size_errors(run: TrainingRun) -> list[FieldError]:
     if not isinstance(run.secrets, list) or not all(isinstance(name, str) for name in run.secrets):
         errors.append(FieldError("secrets", "It must be a list of names of secrets.", '["hub-token"] would work.'))
     return errors
+
+
+def _node_errors(run: TrainingRun) -> list[FieldError]:
+    if errors := range_errors("nodes", run.nodes, 1, MOST_NODES):
+        return errors
+    if run.processes >= 1 and run.processes % run.nodes:
+        more = -(-run.processes // run.nodes) * run.nodes
+        fix = f"Use {more} processes, or another number of nodes."
+        detail = f"{run.processes} processes can't be shared out evenly to {run.nodes} nodes."
+        return [FieldError("nodes", detail, fix)]
+    if run.nodes > 1 and run.place is not None and run.place.host is not None:
+        detail = f"{run.place.name} is one host, and {run.nodes} nodes stand on as many."
+        return [FieldError("place", detail, "Leave place out, name a cluster, or use 1 node.")]
+    return []
 
 
 def _program_errors(run: TrainingRun) -> list[FieldError]:
@@ -110,10 +132,7 @@ def _script_errors(run: TrainingRun, script: Blob) -> list[FieldError]:
         errors.append(FieldError("script", f"{script.typed_id} is not uploaded completely.", "Send what is missing."))
     if (script.size_bytes or 0) > LARGEST_SCRIPT_BYTES:
         errors.append(FieldError("script", "A script has at most 4 MiB.", "Send data as a dataset."))
-    hosts = list(Host.objects.filter(lost_at=None))
-    if hosts and not any(host.caged for host in hosts) and not settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS:
-        detail = hosts[0].isolation or "No host here can keep a script apart from other data."
-        errors.append(FieldError("script", detail, "Until then, use a recipe."))
+    errors += _cage_errors(run)
     try:
         size = len(json.dumps(run.hyperparameters, allow_nan=False))
     except ValueError:
@@ -124,6 +143,21 @@ def _script_errors(run: TrainingRun, script: Blob) -> list[FieldError]:
     if run.dataset_version is not None:
         errors += _dataset_errors(run.dataset_version)
     return errors
+
+
+def _cage_errors(run: TrainingRun) -> list[FieldError]:
+    """A script of a user's own runs only where it is kept apart, and reaches nobody from there."""
+    place = run.place
+    if place is not None and place.host is None:
+        detail = f"{place.name} can't keep uploaded scripts apart from its other pods."
+        return [FieldError("place", detail, "Leave place out, or use a recipe.")]
+    if run.nodes > 1:
+        return [FieldError("nodes", "A script is kept apart, so that its nodes could not meet.", "Use 1 node.")]
+    hosts = [place.host] if place is not None and place.host else list(Host.objects.filter(lost_at=None))
+    if not hosts or any(host.caged for host in hosts) or settings.WINDLASS_ALLOW_UNCAGED_SCRIPTS:
+        return []
+    detail = hosts[0].isolation or "No host here can keep a script apart from other data."
+    return [FieldError("script", detail, "Until then, use a recipe.")]
 
 
 def _recipe_errors(run: TrainingRun) -> list[FieldError]:
