@@ -164,5 +164,7 @@ def world(transactional_db: None, tmp_path_factory: pytest.TempPathFactory) -> I
         made = World(make_workspace("team"), ["reconcile", host.register_host().queue], directory)
         stack.callback(stop_all, directory / "host", 1.0)
         torchrun = training.torchrun
-        patch.setattr(training, "torchrun", lambda run: torchrun(run) if made.torchrun else directly(run))
+        patch.setattr(
+            training, "torchrun", lambda run, processes: torchrun(run, processes) if made.torchrun else directly(run)
+        )
         yield made

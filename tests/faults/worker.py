@@ -55,7 +55,7 @@ def small(draft: Draft, source: str) -> Draft:
     return dataclasses.replace(draft, build=build)
 
 
-training.torchrun = lambda run: ("python", "-S", "-c", TRAIN)
+training.torchrun = lambda run, processes: ("python", "-S", "-c", TRAIN)
 exports_draft, deployment_draft = exports.draft, deployments.draft
 exports.RECONCILER.steps["queued"].__self__.__dict__["draft"] = lambda row, context: small(  # type: ignore[attr-defined]
     exports_draft(row, context), EXPORT

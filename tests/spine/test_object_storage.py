@@ -46,7 +46,7 @@ def elsewhere(world: World, live_server: Any, settings: Any) -> str:
 def test_a_job_reads_and_writes_through_the_web_server(
     world: World, workspace: Workspace, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.reconcilers.training.torchrun", lambda run: ("python", "-c", RESUME))
+    monkeypatch.setattr("workers.reconcilers.training.torchrun", lambda run, processes: ("python", "-c", RESUME))
     run = make_run(workspace)
     run.script = blobs.store_bytes(workspace, b"a script")
     run.save(update_fields=["script"])

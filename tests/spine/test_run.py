@@ -32,7 +32,7 @@ WAIT = "import time; print('up', flush=True); time.sleep(60)"
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch):
     def use(source: str) -> None:
-        monkeypatch.setattr("workers.reconcilers.training.torchrun", lambda run: ("python", "-c", source))
+        monkeypatch.setattr("workers.reconcilers.training.torchrun", lambda run, processes: ("python", "-c", source))
 
     return use
 
