@@ -41,6 +41,7 @@ def grants_for(placement: Placement) -> Grants:
     Files where the store is on the disk that the workload's host shares with us, else addresses, which end.
     """
     from apps.core import ids
+    from apps.deployments import replicas
     from apps.registry import blobs, parts, transfers
     from apps.registry.models import Blob
     from workers.targets.contract import Grants, InputGrant, OutputGrant
@@ -73,7 +74,11 @@ def grants_for(placement: Placement) -> Grants:
     for output in workload.outputs:
         blob = found[output.blob]
         outputs[output.name] = OutputGrant(str(blob.pk), blobs.data_key(blob), directory(blob))
-    return Grants(inputs, outputs, min(ends, default=None))
+    replica = ""
+    if workload.kind == "service" and placement.place.target != "process":
+        replica = replicas.address(placement)
+        ends.append(time.time() + replicas.AGE_SECONDS)
+    return Grants(inputs, outputs, min(ends, default=None), replica)
 
 
 def _shared_folder(place: Place) -> str:

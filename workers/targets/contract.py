@@ -74,11 +74,13 @@ class OutputGrant:
 
 @dataclass(frozen=True)
 class Grants:
-    """`ends_at`: unix seconds when the addresses in it end; None where there are only paths."""
+    """`ends_at`: unix seconds when the addresses in it end; None where there are only paths. `replica_address`: where
+    replicas of a service pull who may call and push what they answered; "" where `publish` reaches them."""
 
     inputs: dict[str, InputGrant] = field(default_factory=dict)
     outputs: dict[str, OutputGrant] = field(default_factory=dict)
     ends_at: float | None = None
+    replica_address: str = ""
 
     def to_json(self) -> bytes:
         """What `carry` reads as grants.json."""
