@@ -74,6 +74,7 @@ class Run:
     directory: Path
     data: Path
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    surroundings: dict[str, str] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -110,11 +111,12 @@ class Run:
             "WINDLASS_DATA": str(self.data),
             "WINDLASS_METRICS": str(self.directory / "metrics" / "0.jsonl"),
             "WINDLASS_HYPERPARAMETERS": json.dumps(hyperparameters),
+            **self.surroundings,
         }
 
     def start(self, processes: int, *program: str, **hyperparameters: Any) -> subprocess.Popen[bytes]:
         """torchrun with this program, as the contract starts it; `data_parallel` without one."""
-        words = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", "--max-restarts=3"]
+        words = [f"--nproc-per-node={processes}", "--max-restarts=3"]
         words += ["--role=rank", "--tee=3", *(program or ("-m", "workers.training.data_parallel"))]
         return self.start_plain("-m", "workers.training.launch", *words, **hyperparameters)
 

@@ -1,10 +1,11 @@
 """Train a recipe on every process that torchrun starts, each with its share of every batch.
 
-    python -m workers.training.launch --standalone --local-addr=127.0.0.1 --nproc-per-node=2 --max-restarts=3 \
-        --role=rank --tee=3 -m workers.training.data_parallel
+    python -m workers.training.launch --nproc-per-node=2 --max-restarts=3 --role=rank --tee=3 \
+        -m workers.training.data_parallel
 
 Reads WINDLASS_DATA, WINDLASS_HYPERPARAMETERS, WINDLASS_OUT and, if set, WINDLASS_IN (for a checkpoint) and
-WINDLASS_METRICS. Ends with 0, with 143 after SIGTERM, or with 1.
+WINDLASS_METRICS. On several nodes each has its own; what the run leaves is left at the first. Ends with 0, with 143
+after SIGTERM at any node, with 129 where another process of the run is gone, or with 1.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import traceback
 
 from apps.training.hyperparameters import RECIPES, validate
 from workers.training.dataset import Dataset, read_dataset
-from workers.training.failure import FILE, Failure, write_failure
+from workers.training.failure import Failure, read_failure, write_failure
 from workers.training.settings import Settings, out_directory, read_settings, refuse
 
 STOPPED = 128 + signal.SIGTERM
+HUNG_UP = 128 + signal.SIGHUP  # as of one who was killed: the cause is where the other process was
 
 
 def main() -> int:
     out = out_directory()
-    if (out / FILE).exists():
+    failed = read_failure(out)
+    if failed and int(os.environ.get("GROUP_WORLD_SIZE", "1")) == 1:
         # torchrun starts a failed run again; this one failed for a reason that a restart does not change.
         return 1
     try:
@@ -34,7 +37,7 @@ def main() -> int:
         settings = read_settings(processes)
         dataset = read_dataset(settings.data, RECIPES[settings.hyperparameters["recipe"]].dataset_kind)
         refuse(validate(settings.hyperparameters, processes, len(dataset.train)))
-        return _train(settings, dataset)
+        return _train(settings, dataset, failed)
     except Failure as failure:
         reason = failure
     except OSError as error:
@@ -48,7 +51,7 @@ def main() -> int:
         if _lost_process(error):
             why = str(error).partition("\n")[0]
             print(f"Another process of the run is gone; torchrun starts all of them again. ({why})", file=sys.stderr)
-            return 1
+            return HUNG_UP
         traceback.print_exc()
         if not _out_of_memory(error):
             return 1
@@ -58,7 +61,7 @@ def main() -> int:
     return 1
 
 
-def _train(settings: Settings, dataset: Dataset) -> int:
+def _train(settings: Settings, dataset: Dataset, failed: Failure | None) -> int:
     began = time.monotonic()
     # Late: a run that can't start says so at once, without loading torch.
     import torch
@@ -69,6 +72,9 @@ def _train(settings: Settings, dataset: Dataset) -> int:
 
     settings.out.mkdir(parents=True, exist_ok=True)
     with joined_processes() as processes:
+        told = processes.shared((failed.code, failed.message) if failed else None)
+        if known := [words for words in told if words]:
+            raise Failure(*known[0])  # of any node: the others would start again and again, and wait for that one
         training = Training(settings, dataset, processes)
         processes.say(f"Ready after {time.monotonic() - began:.1f} s; processes: {processes.world_size}.")
         trained_from = time.monotonic()
@@ -98,7 +104,8 @@ def _train(settings: Settings, dataset: Dataset) -> int:
 def _lost_process(error: Exception) -> bool:
     import torch.distributed
 
-    return isinstance(error, torch.distributed.DistBackendError) or "by peer" in str(error)
+    said = str(error)
+    return isinstance(error, torch.distributed.DistError) or "by peer" in said or "third_party/gloo" in said
 
 
 def _out_of_memory(error: Exception) -> bool:

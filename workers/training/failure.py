@@ -23,3 +23,12 @@ def write_failure(out: Path, failure: Failure) -> None:
     """Every process may write it: the content is the same, and whichever ends first ends the others."""
     content = json.dumps({"failure": failure.code, "message": failure.message})
     replace_file(out / FILE, content.encode())
+
+
+def read_failure(out: Path) -> Failure | None:
+    """Why the program failed before torchrun started it again, if it said so."""
+    try:
+        content = json.loads((out / FILE).read_text())
+    except FileNotFoundError:
+        return None
+    return Failure(content["failure"], content["message"])

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,16 +17,16 @@ from torch import Tensor, nn
 
 # Longer than any evaluation between two exchanges; a lost machine is noticed after this at the latest.
 TIMEOUT = timedelta(minutes=10)
+T = TypeVar("T")
 
 
 @dataclass
 class Processes:
-    """`checkpoint_group` has connections of its own, so that a checkpoint's exchange never meets a step's."""
+    """This one's `rank` of `world_size`; the first, rank 0, is the one whose files are kept."""
 
     rank: int
     world_size: int
     device: torch.device
-    checkpoint_group: dist.ProcessGroup
     stop_wanted: bool = False
 
     @property
@@ -38,6 +39,18 @@ class Processes:
         tensor = torch.tensor(figures, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
+
+    def told(self, word: T) -> T:
+        """What the first process says, on all; what the others say does not matter."""
+        words = [word]
+        dist.broadcast_object_list(words, src=0, device=torch.device("cpu"))
+        return words[0]
+
+    def shared(self, word: T) -> list[T]:
+        """What each says, on all, by rank."""
+        words: list[Any] = [None] * self.world_size
+        dist.all_gather_object(words, word)
+        return words
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """In place; whole numbers, which count alike everywhere, stay."""
@@ -65,7 +78,7 @@ def joined_processes() -> Iterator[Processes]:
     else:
         device = torch.device("cpu")
         dist.init_process_group("gloo", timeout=TIMEOUT)
-    processes = Processes(dist.get_rank(), dist.get_world_size(), device, dist.new_group(backend="gloo"))
+    processes = Processes(dist.get_rank(), dist.get_world_size(), device)
 
     def want_stop(number: int, frame: FrameType | None) -> None:
         processes.stop_wanted = True
