@@ -69,7 +69,8 @@ class Log:
         content = b"".join(kept)
         self._size += len(content)
         try:
-            os.write(self._descriptor, content)
+            while content:  # a pipe may take a part of it
+                content = content[os.write(self._descriptor, content) :]
         except OSError:
             return  # the disk is full: the program goes on without a log
 
