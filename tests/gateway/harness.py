@@ -1,5 +1,7 @@
 """A real Envoy and small real replicas, for the tests and the benchmark of the gateway."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +39,12 @@ class Upstream:
         self.process.kill()
         self.process.wait()
 
+    def revive(self) -> None:
+        """On the same port, which nobody held meanwhile."""
+        self.socket = socket.create_server(("127.0.0.1", self.endpoint.port), backlog=1024)
+        self.start()
+        self.socket.close()
+
     def close(self) -> None:
         self.kill()
         self.socket.close()
@@ -71,6 +79,14 @@ class Gateway:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def stalled(self, act: Callable[[], object]) -> None:
+        """Envoy stands still meanwhile."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            act()
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     @property
     def url(self) -> str:
@@ -118,8 +134,8 @@ class Gateway:
             upstream.close()
 
 
-def backend(name: str, *upstreams: Upstream, weight: int = 100) -> Backend:
-    return Backend(name, weight, tuple(upstream.endpoint for upstream in upstreams))
+def backend(name: str, *upstreams: Upstream, weight: int = 100, replicas: int = 0) -> Backend:
+    return Backend(name, weight, tuple(upstream.endpoint for upstream in upstreams), replicas)
 
 
 def route(*backends: Backend, version: int = 1, deployment: str = "digits", **more: object) -> Route:

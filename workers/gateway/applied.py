@@ -16,7 +16,7 @@ SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Applied:
-    """`versions`: by "workspace/deployment", the highest `Route.version` whose routes, endpoints and mirror are all in
+    """`versions`: by `Route.known_as`, the highest `Route.version` whose routes, endpoints and mirror are all in
     force. `errors`: for a person, one for each file that Envoy refused; what was there before is then in force.
     """
 

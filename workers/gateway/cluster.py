@@ -2,8 +2,12 @@
 
 Envoy takes an inotify instance for each file it watches and aborts when the system has no more (128 a user by
 default), so a file for each deployment's endpoints is out of the question. Here all replicas are in one cluster with
-one endpoints file; a replica's metadata says which backend it belongs to, and a route picks that subset. So replicas
+one endpoints file; a replica's metadata says which deployment it belongs to, and a route picks that subset. So replicas
 come and go without a change to anything else, and a thousand deployments take four watches.
+
+All backends of a deployment are in one subset, and their shares are weights of replicas: a request whose replica died
+is sent again to any other, so that the share of a backend that is gone goes to the others at once. (A weighted cluster
+a backend would keep the request, and all its retries, with the backend that is gone.)
 """
 
 from __future__ import annotations
@@ -14,7 +18,11 @@ from typing import Any
 from workers.gateway.files import typed
 
 REPLICAS = "replicas"
-SUBSET_KEY = "backend"
+SUBSET_KEY = "deployment"
+BACKEND_KEY = "backend"
+# Between 0 (shares hold whatever a replica is at) and 1 (replicas with equally many requests in flight): a share is
+# kept to about a hundredth where replicas keep up, and one that stalls, with 50 requests waiting, gets half of its own.
+LEAN_TO_IDLE = 0.2
 
 
 def replicas_cluster(endpoints: Path) -> dict[str, Any]:
@@ -40,11 +48,15 @@ def cluster_settings() -> dict[str, Any]:
     return {
         "connect_timeout": "2s",
         "lb_policy": "LEAST_REQUEST",
+        # Counts only where weights differ; else the less busy one of two replicas picked by chance gets the request.
+        "least_request_lb_config": {
+            "active_request_bias": {"default_value": LEAN_TO_IDLE, "runtime_key": "gateway.unused_bias"}
+        },
         # A replica is listed only when it is ready: don't hold it, or a start of the gateway, back for a first check.
         "wait_for_warm_on_init": False,
         # A replica that left the list gets nothing more, though it would still pass its check.
         "ignore_health_on_host_removal": True,
-        # If no replica of a backend seems healthy, the checks are as likely wrong: try rather than refuse.
+        # If no replica of a deployment seems healthy, the checks are as likely wrong: try rather than refuse.
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
         "circuit_breakers": {"thresholds": [_limits("DEFAULT"), _limits("HIGH")]},
         "health_checks": [

@@ -40,12 +40,14 @@ class Backend:
     """One revision at one place. `weight`: its share of the requests, relative to the other backends' weights.
 
     A backend with weight 0 gets no requests, but is known to the gateway and checked, so that it can take its share
-    at once. One that has no endpoints leaves its share to the others.
+    at once. One that has no endpoints leaves its share to the others. `replicas`: how many endpoints it has when all
+    are ready; with fewer it takes so much less of its share, lest those that are left be overrun (0: always all of it).
     """
 
     name: str
     weight: int
     endpoints: tuple[Endpoint, ...] = ()
+    replicas: int = 0
 
     def __post_init__(self) -> None:
         _check_name("backend", self.name)
@@ -57,7 +59,8 @@ class Backend:
 class Route:
     """One deployment, reached at `/{workspace}/{deployment}/v2/...`.
 
-    `version`, from 1 on, grows whenever anything else here changes; `applied` gives it back once Envoy works by it.
+    `version`, from 1 on, grows whenever anything else here changes; `applied` gives it back once Envoy works by it, by
+    `identity` ("": by the key), so that a deployment which gets the name of one that is gone isn't taken for it.
     `mirror` gets a copy of each request (marked `x-windlass-shadow: 1`), and its answers are thrown away.
     `timeout_seconds`: from the request's last byte to the answer's last byte.
     """
@@ -68,6 +71,7 @@ class Route:
     backends: tuple[Backend, ...]
     mirror: Backend | None = None
     timeout_seconds: float = 60.0
+    identity: str = ""
 
     def __post_init__(self) -> None:
         _check_name("workspace", self.workspace)
@@ -83,6 +87,10 @@ class Route:
     @property
     def key(self) -> str:
         return f"{self.workspace}/{self.deployment}"
+
+    @property
+    def known_as(self) -> str:
+        return self.identity or self.key
 
     @property
     def all_backends(self) -> tuple[Backend, ...]:

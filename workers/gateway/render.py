@@ -1,8 +1,8 @@
 """Turns a `Configuration` into the files that Envoy watches. Pure, and the same input gives the same bytes.
 
-- `routes.json`: which backends a URL leads to, and in which shares. A deployment is found through a prefix tree, so
-  that a thousand of them cost a request no more than one.
-- `endpoints.json`: all replicas, each marked with its backend.
+- `routes.json`: which deployment a URL leads to. It is found through a prefix tree, so that a thousand of them cost a
+  request no more than one.
+- `endpoints.json`: all replicas, each marked with its deployment and with its share of that one's requests.
 - `clusters.json`: a cluster for each mirror, since Envoy mirrors to a whole cluster only.
 
 gRPC will be a second tree beside the one by path: an exact match on the metadata `x-deployment`.
@@ -11,15 +11,18 @@ gRPC will be a second tree beside the one by path: an exact match on the metadat
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
-from workers.gateway.cluster import REPLICAS, SUBSET_KEY, cluster_settings
+from workers.gateway.cluster import BACKEND_KEY, REPLICAS, SUBSET_KEY, cluster_settings
 from workers.gateway.files import CLUSTERS, ENDPOINTS, ROUTES, discovery, typed
 from workers.gateway.model import Backend, Configuration, Endpoint, Route
 
 ROUTE_CONFIGURATION = "deployments"
 METADATA = "windlass"
 CLUSTER_TYPE = "envoy.config.cluster.v3.Cluster"
+# What the weights of a deployment's replicas add up to. Envoy takes no more than 2^32 for all deployments together.
+WHOLE = 100_000
 
 # All that the Open Inference Protocol has, and no more: a server's /metrics or model repository stays inside.
 ALLOWED_PATH = (
@@ -28,57 +31,87 @@ ALLOWED_PATH = (
 )
 
 
+@dataclass(frozen=True, order=True)
+class Replica:
+    """An endpoint of a deployment. `weight`: relative to the others'; one with 0 is checked and gets no requests."""
+
+    endpoint: Endpoint
+    backend: str
+    weight: int
+
+
 def render(configuration: Configuration) -> dict[str, bytes]:
     """The files, by name in the gateway's directory. `write` brings them there in a safe order."""
-    by_backend = replicas(configuration)
+    by_deployment = replicas(configuration)
     routes = sorted(configuration.routes, key=lambda route: route.key)
     mirrors = [_mirror_cluster(route, route.mirror) for route in routes if route.mirror]
-    table = _table([(route, _deployment(route, by_backend)) for route in routes])
+    table = _table([(route, _deployment(route, serving(by_deployment[route.key]))) for route in routes])
     return {
-        ENDPOINTS: render_replicas(by_backend),
+        ENDPOINTS: render_replicas(by_deployment),
         CLUSTERS: discovery(CLUSTER_TYPE, mirrors),
         ROUTES: discovery("envoy.config.route.v3.RouteConfiguration", [table]),
     }
 
 
-def replicas(configuration: Configuration) -> dict[str, list[Endpoint]]:
-    """The replicas of each backend, mirrors left out, by "workspace/deployment/backend".
+def replicas(configuration: Configuration) -> dict[str, list[Replica]]:
+    """The replicas of each deployment, mirrors left out, by "workspace/deployment".
 
     An address that two backends claim (one replica is gone, its port was given to another, and a row does not know
     yet) belongs to neither until the rows agree: no answer is better than another model's answer.
     """
-    found = {
-        _subset(route, backend): sorted(set(backend.endpoints))
-        for route in sorted(configuration.routes, key=lambda route: route.key)
-        for backend in route.backends
+    backends = [backend for route in configuration.routes for backend in route.backends]
+    claims = Counter(endpoint for backend in backends for endpoint in set(backend.endpoints))
+    return {route.key: _weighed(route, claims) for route in sorted(configuration.routes, key=lambda route: route.key)}
+
+
+def _weighed(route: Route, claims: Counter[Endpoint]) -> list[Replica]:
+    """Each backend's share of the requests, shared out evenly among its replicas."""
+    there = [(backend, {one for one in backend.endpoints if claims[one] == 1}) for backend in route.backends]
+    shares = {
+        backend.name: backend.weight * min(1.0, len(endpoints) / (backend.replicas or len(endpoints)))
+        for backend, endpoints in there
+        if backend.weight and endpoints
     }
-    claims = Counter(endpoint for endpoints in found.values() for endpoint in endpoints)
-    return {name: [one for one in endpoints if claims[one] == 1] for name, endpoints in found.items()}
+    whole = sum(shares.values())
+    found = []
+    for backend, endpoints in there:
+        share = shares.get(backend.name)
+        weight = max(1, round(WHOLE * share / whole / len(endpoints))) if share else 0
+        found += [Replica(endpoint, backend.name, weight) for endpoint in endpoints]
+    return sorted(found)
 
 
-def render_replicas(by_backend: dict[str, list[Endpoint]]) -> bytes:
-    hosts = [
-        {**_host(endpoint), "metadata": {"filter_metadata": {"envoy.lb": {SUBSET_KEY: name}}}}
-        for name, endpoints in sorted(by_backend.items())
-        for endpoint in endpoints
-    ]
+def serving(found: list[Replica]) -> list[Replica]:
+    return [replica for replica in found if replica.weight]
+
+
+def render_replicas(by_deployment: dict[str, list[Replica]]) -> bytes:
+    hosts = [_replica(name, replica) for name, found in sorted(by_deployment.items()) for replica in found]
     assignment = {"cluster_name": REPLICAS, "endpoints": [{"lb_endpoints": hosts}]}
     return discovery("envoy.config.endpoint.v3.ClusterLoadAssignment", [assignment])
+
+
+def _replica(deployment: str, replica: Replica) -> dict[str, Any]:
+    mark = {BACKEND_KEY: replica.backend}
+    if not replica.weight:  # in no subset, so that no request finds it
+        return {**_host(replica.endpoint), "metadata": {"filter_metadata": {"envoy.lb": mark}}}
+    metadata = {"filter_metadata": {"envoy.lb": {**mark, SUBSET_KEY: deployment}}}
+    return {**_host(replica.endpoint), "load_balancing_weight": replica.weight, "metadata": metadata}
 
 
 def _host(endpoint: Endpoint) -> dict[str, Any]:
     return {"endpoint": {"address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}}}}
 
 
-def _subset(route: Route, backend: Backend) -> str:
-    return f"{route.key}/{backend.name}"
-
-
 def _mirror_cluster(route: Route, mirror: Backend) -> dict[str, Any]:
-    name = f"mirror/{_subset(route, mirror)}"
+    name = _mirror_name(route, mirror)
     hosts = [_host(endpoint) for endpoint in sorted(set(mirror.endpoints))]
     assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]}
     return {"name": name, "type": "STATIC", "load_assignment": assignment, **cluster_settings()}
+
+
+def _mirror_name(route: Route, mirror: Backend) -> str:
+    return f"mirror/{route.key}/{mirror.name}"
 
 
 def _table(deployments: list[tuple[Route, list[dict[str, Any]]]]) -> dict[str, Any]:
@@ -106,7 +139,7 @@ def _refuse(match: dict[str, Any], status: int, why: str) -> dict[str, Any]:
     return {"match": match, "direct_response": {"status": status, "body": {"inline_string": why}}}
 
 
-def _deployment(route: Route, by_backend: dict[str, list[Endpoint]]) -> list[dict[str, Any]]:
+def _deployment(route: Route, ready: list[Replica]) -> list[dict[str, Any]]:
     """Its routes in order: the allowed paths, then a refusal of all others."""
     allowed = {"safe_regex": {"regex": ALLOWED_PATH}}
     base = f"/{route.key}/v2"
@@ -116,34 +149,26 @@ def _deployment(route: Route, by_backend: dict[str, list[Endpoint]]) -> list[dic
         f"Deployment {route.key} does not answer at this path. Use {base}/models/{{model}}/infer to predict, "
         f"{base}/models/{{model}} for its inputs and outputs, or {base}/health/ready.",
     )
-    serving = [backend for backend in route.backends if backend.weight and by_backend[_subset(route, backend)]]
-    if serving:
+    if ready:
         metadata = {"filter_metadata": {METADATA: {"deployment": route.key}}}
-        return [{"match": allowed, "route": _forward(route, serving), "metadata": metadata}, other]
+        return [{"match": allowed, "route": _forward(route), "metadata": metadata}, other]
     why = f"Deployment {route.key} has no replica ready. Try again in 5 seconds; its page says what it waits for."
     if not any(backend.weight for backend in route.backends):
         why = f"Deployment {route.key} sends no traffic to any revision. Give one of them traffic on its page."
     return [_refuse(allowed, 503, why), other]
 
 
-def _forward(route: Route, serving: list[Backend]) -> dict[str, Any]:
-    shares = [
-        {
-            "name": REPLICAS,
-            "weight": backend.weight,
-            "metadata_match": {"filter_metadata": {"envoy.lb": {SUBSET_KEY: _subset(route, backend)}}},
-        }
-        for backend in serving
-    ]
+def _forward(route: Route) -> dict[str, Any]:
     action: dict[str, Any] = {
-        "weighted_clusters": {"clusters": shares},
+        "cluster": REPLICAS,
+        "metadata_match": {"filter_metadata": {"envoy.lb": {SUBSET_KEY: route.key}}},
         "regex_rewrite": {"pattern": {"regex": "^/[^/]+/[^/]+"}, "substitution": ""},
         "timeout": f"{route.timeout_seconds:g}s",
     }
     if route.mirror and route.mirror.endpoints:
         mark = {"append": {"header": {"key": "x-windlass-shadow", "value": "1"}}}
         mirror = {
-            "cluster": f"mirror/{_subset(route, route.mirror)}",
+            "cluster": _mirror_name(route, route.mirror),
             "disable_shadow_host_suffix_append": True,
             "request_headers_mutations": [mark],
         }
@@ -163,5 +188,6 @@ def _retry_policy() -> dict[str, Any]:
                 "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
             }
         ],
-        "host_selection_retry_max_attempts": 10,
+        # Where one backend has nearly all of the weight, it is picked many times in a row before another one is.
+        "host_selection_retry_max_attempts": 50,
     }

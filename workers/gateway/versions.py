@@ -19,7 +19,7 @@ MOST_KEPT = 12
 
 @dataclass
 class Versions:
-    """`known`: file name -> `version_info` of a content -> "workspace/deployment" -> `Route.version`; oldest first."""
+    """`known`: file name -> `version_info` of a content -> `Route.known_as` -> `Route.version`; oldest first."""
 
     known: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
 

@@ -18,10 +18,10 @@ import orjson
 
 from workers.crashpoints import point
 from workers.gateway.admin import GatewayStopped, GatewayUnreachable, versions_in_force
-from workers.gateway.cluster import SUBSET_KEY
+from workers.gateway.cluster import BACKEND_KEY, SUBSET_KEY
 from workers.gateway.files import CLUSTERS, ENDPOINTS, ROUTES, discovery, replace_file, version_of, version_on_disk
 from workers.gateway.model import Configuration, Endpoint
-from workers.gateway.render import CLUSTER_TYPE, render, render_replicas, replicas
+from workers.gateway.render import CLUSTER_TYPE, Replica, render, render_replicas, replicas, serving
 from workers.gateway.versions import Versions
 
 POLL_SECONDS = 0.02
@@ -39,13 +39,16 @@ def write(
     socket = admin_socket or directory / "admin.sock"
     deadline = time.monotonic() + timeout_seconds
     files = render(configuration)
-    versions = {route.key: route.version for route in configuration.routes}
+    versions = {route.known_as: route.version for route in configuration.routes}
     with _only_writer(directory):
         known = Versions.read(directory)
         joint, changing = _with_old_replicas(directory, configuration)
         # A deployment whose old replicas are still listed is, as for these endpoints, still at the version before.
         before = known.of(ENDPOINTS, version_on_disk(directory / ENDPOINTS))
-        halfway = {key: before.get(key, 0) if key in changing else version for key, version in versions.items()}
+        halfway = {
+            route.known_as: before.get(route.known_as, 0) if route.key in changing else route.version
+            for route in configuration.routes
+        }
         clusters = _with_old_clusters(directory, files[CLUSTERS])
         known.add(ENDPOINTS, joint, halfway)
         for name, content in ((CLUSTERS, clusters), *files.items()):
@@ -74,28 +77,32 @@ def _only_writer(directory: Path) -> Iterator[None]:
 
 
 def _with_old_replicas(directory: Path, configuration: Configuration) -> tuple[bytes, set[str]]:
-    """The wanted endpoints, and those of backends that lose all theirs, which the routes in force may still lead to.
+    """The wanted endpoints, and those of deployments that lose all theirs, to which the routes in force still lead.
 
     Also the keys of the deployments they belong to.
     """
     wanted = replicas(configuration)
-    taken = {endpoint for endpoints in wanted.values() for endpoint in endpoints}
+    taken = {replica.endpoint for found in wanted.values() for replica in found}
     changing = set()
-    for name, endpoints in _read_replicas(directory).items():
-        stay = [endpoint for endpoint in endpoints if endpoint not in taken]
-        if stay and not wanted.get(name):
-            wanted[name] = stay
-            changing.add(name.rpartition("/")[0])
+    for key, found in _read_replicas(directory).items():
+        stay = [replica for replica in found if replica.endpoint not in taken]
+        if stay and not serving(wanted.get(key, [])):
+            wanted[key] = [*wanted.get(key, []), *stay]
+            changing.add(key)
     return render_replicas(wanted), changing
 
 
-def _read_replicas(directory: Path) -> dict[str, list[Endpoint]]:
-    found: dict[str, list[Endpoint]] = {}
+def _read_replicas(directory: Path) -> dict[str, list[Replica]]:
+    """Those that get requests by the file that is there, by deployment."""
+    found: dict[str, list[Replica]] = {}
     try:
         for host in _resources(directory / ENDPOINTS)[0]["endpoints"][0]["lb_endpoints"]:
             address = host["endpoint"]["address"]["socket_address"]
-            name = host["metadata"]["filter_metadata"]["envoy.lb"][SUBSET_KEY]
-            found.setdefault(name, []).append(Endpoint(address["address"], address["port_value"]))
+            mark = host["metadata"]["filter_metadata"]["envoy.lb"]
+            if SUBSET_KEY in mark:
+                endpoint = Endpoint(address["address"], address["port_value"])
+                replica = Replica(endpoint, mark[BACKEND_KEY], host["load_balancing_weight"])
+                found.setdefault(mark[SUBSET_KEY], []).append(replica)
     except (LookupError, TypeError, ValueError):
         return {}
     return found

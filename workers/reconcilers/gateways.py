@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +28,7 @@ WAITING_SECONDS = 0.5
 def rendering(row: Gateway, context: Context) -> Outcome:
     """Write what the rows say; then tell each deployment which of its lists is in force."""
     deployments = list(Deployment.objects.exclude(phase=DELETED).select_related("workspace").order_by("pk"))
-    wanted = {f"{item.workspace.slug}/{item.name}": item for item in deployments}
+    known = {item.typed_id for item in deployments}
     configuration = Configuration(tuple(routes(deployments)))
     directory = settings.WINDLASS_GATEWAY_DIRECTORY
     socket = settings.WINDLASS_GATEWAY_ADMIN_SOCKET
@@ -40,11 +41,11 @@ def rendering(row: Gateway, context: Context) -> Outcome:
         versions, errors = seen.versions, seen.errors
     except GatewayStopped:
         # No request goes anywhere now, and Envoy will start with what is written: that is as good as applied.
-        versions, errors = {route.key: route.version for route in configuration.routes}, ()
+        versions, errors = {route.known_as: route.version for route in configuration.routes}, ()
     except GatewayUnreachable as error:
         words = f"The gateway does not answer: {error}. It goes on with what it has."
         raise Retry("GatewayUnreachable", words) from error
-    taken = {wanted[key].typed_id: version for key, version in versions.items() if key in wanted}
+    taken = {name: version for name, version in versions.items() if name in known}
     changed = [
         ids.parse(Deployment.prefix, name) for name, version in taken.items() if row.applied.get(name) != version
     ]
@@ -67,29 +68,41 @@ def rendering(row: Gateway, context: Context) -> Outcome:
 def routes(deployments: list[Deployment]) -> list[Route]:
     """One route a deployment; its backends are the listed replicas that are ready."""
     listed = {UUID(item["placement"]) for row in deployments for item in row.listing}
-    placements = {item.pk: item for item in Placement.objects.filter(pk__in=listed)}
+    found = Placement.objects.filter(pk__in=listed).select_related("place")
+    ready = {item.pk: ready_endpoints(item) for item in found}
+    ours = {one for item in found if item.place.host_id for one in ready[item.pk].values()}
+    for item in found:
+        if not item.place.host_id:  # what a cluster says of addresses must not take one from a host of ours
+            ready[item.pk] = {ordinal: one for ordinal, one in ready[item.pk].items() if one not in ours}
     return [
         Route(
             workspace=row.workspace.slug,
             deployment=row.name,
             version=max(1, row.listing_version),
-            backends=tuple(_backend(item, placements.get(UUID(item["placement"]))) for item in row.listing),
+            backends=tuple(_backend(item, ready.get(UUID(item["placement"]), {})) for item in row.listing),
+            identity=row.typed_id,
         )
         for row in deployments
     ]
 
 
-def _backend(item: dict[str, Any], placement: Placement | None) -> Backend:
-    endpoints: tuple[Endpoint, ...] = ()
-    if placement is not None and placement.observed:
-        ranks = Observed.from_json(placement.observed).ranks
-        endpoints = tuple(
-            Endpoint(rank.address, rank.port)
-            for rank in ranks
-            if rank.ordinal in item["ordinals"] and rank.ordinal in placement.ready_ordinals and rank.port
-        )
-    name = f"r{item['revision']}-{item['placement'].replace('-', '')}"
-    return Backend(name=name, weight=item["weight"], endpoints=endpoints)
+def ready_endpoints(placement: Placement) -> dict[int, Endpoint]:
+    """By ordinal. An address that is none (a cluster's own word) is left out, so that it costs only whose it is."""
+    found = {}
+    for rank in Observed.from_json(placement.observed).ranks if placement.observed else ():
+        if rank.ordinal in placement.ready_ordinals and rank.port:
+            with suppress(ValueError):
+                found[rank.ordinal] = Endpoint(rank.address, rank.port)
+    return found
+
+
+def _backend(item: dict[str, Any], ready: dict[int, Endpoint]) -> Backend:
+    return Backend(
+        name=f"r{item['revision']}-{item['placement'].replace('-', '')}",
+        weight=item["weight"],
+        endpoints=tuple(ready[ordinal] for ordinal in item["ordinals"] if ordinal in ready),
+        replicas=len(item["ordinals"]),
+    )
 
 
 RECONCILER = Reconciler("gateway", {"rendering": rendering, "refused": rendering, "cleaning": rendering})
