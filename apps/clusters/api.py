@@ -267,12 +267,30 @@ class HostInput(Input):
     draining = serializers.BooleanField()
 
 
+class InvitationInput(Input):
+    name = serializers.CharField(max_length=100, help_text="What the host is to be called.")
+
+
+class InvitationSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(source="invitation.typed_id")
+    name = serializers.CharField(source="invitation.name")
+    expires_at = serializers.DateTimeField(source="invitation.expires_at")
+    token = serializers.CharField(help_text="Lets one machine join, once. Shown this once.")
+    command = serializers.CharField(help_text="What is typed on that machine, in a checkout of the same version.")
+
+
 class HostView(Listed, Retrieved, WorkspaceView):
     """Machines that run workloads; they belong to the installation, and all workspaces use them."""
 
     model = Host
     serializer_class = HostSerializer
-    rules: ClassVar = {**READ_RULES, "partial_update": ADMIN, "declare_dead": ADMIN, "destroy": ADMIN}
+    rules: ClassVar = {
+        **READ_RULES,
+        "invite": ADMIN,
+        "partial_update": ADMIN,
+        "declare_dead": ADMIN,
+        "destroy": ADMIN,
+    }
 
     def get_queryset(self) -> QuerySet[Any]:
         return Host.objects.all()
@@ -282,6 +300,16 @@ class HostView(Listed, Retrieved, WorkspaceView):
             return Host.objects.get(pk=ids.parse(Host.prefix, self.kwargs["id"]))
         except (ValueError, Host.DoesNotExist) as error:
             raise Missing(f"There is no host “{self.kwargs['id'][:60]}”.") from error
+
+    @extend_schema(request=InvitationInput, responses={201: InvitationSerializer})
+    @action(detail=False, methods=["post"], url_path="invitations")
+    def invite(self, request: Request, workspace: str) -> Response:
+        """Let another machine join as a host of this name, once, within an hour; only by staff."""
+        from apps.clusters.joining import invite_host
+
+        require_staff(request.user, "A host")
+        invited = invite_host(self.body(InvitationInput)["name"], self.actor)
+        return Response(InvitationSerializer(invited).data, status=201)
 
     @extend_schema(request=HostInput)
     def partial_update(self, request: Request, workspace: str, id: str) -> Response:

@@ -17,6 +17,7 @@ from apps.core import ids
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, range_errors
 from apps.core.errors import Conflict, FieldError, Invalid, invalid
+from apps.core.figures import count
 from apps.core.models import Goal
 from apps.core.wants import Deleting, create, want
 from apps.deployments.models import Deployment, Revision, UsageWindow
@@ -161,7 +162,7 @@ def _replicas_and_spread(
         spread = read_spread(workspace, wanted_spread)
         total = sum(entry["replicas"] for entry in spread)
         if spread and wanted not in {None, total}:
-            detail = f"The places of the spread have {total} replicas in all, not {wanted}."
+            detail = f"The places of the spread have {count(total, 'replica')} in all, not {wanted}."
             raise invalid("replicas", detail, "Leave replicas out: it is their sum.")
         return {"spread": spread, "replicas": total if spread else replicas if wanted is None else wanted}
     if wanted is None or wanted == replicas or not spread:

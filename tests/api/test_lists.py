@@ -13,8 +13,9 @@ from apps.accounts import audit, services
 from apps.accounts.models import User, Workspace
 from apps.core.actor import WINDLASS
 from apps.deployments.services import create_deployment
-from apps.placements.models import Place, Placement
+from apps.placements.models import Placement
 from apps.registry.services import create_dataset
+from tests.api.clouds import account, cluster, host, joined, offer, placed, resource
 from tests.api.conftest import Caller
 from tests.api.rows import blob, dataset_version, ended, export, model_version, training_run
 
@@ -62,7 +63,7 @@ def test_events_by_row_kind_and_actor(developer: Caller, workspace: Workspace) -
 
 def _placement(workspace: Workspace, number: int) -> None:
     run = training_run(workspace)
-    place = Place.objects.first() or Place.objects.create(host=None)
+    place = joined(cluster(workspace, f"c{number}")) if number % 2 else host(f"h{number}")
     Placement.objects.create(
         workspace=workspace, owner_kind=run.kind, owner_id=run.pk, slot="node-0", place=place, workload={"replicas": 1}
     )
@@ -71,6 +72,12 @@ def _placement(workspace: Workspace, number: int) -> None:
 def _member(workspace: Workspace, number: int) -> None:
     User.objects.create_user(f"u{User.objects.count()}@example.org")
     services.add_member(workspace, WINDLASS, email=f"u{User.objects.count() - 1}@example.org", role="viewer")
+
+
+def _cluster(workspace: Workspace, number: int) -> None:
+    row = cluster(workspace, f"c{number}")
+    resource(row)
+    joined(row)
 
 
 MAKERS: dict[str, Any] = {
@@ -87,6 +94,11 @@ MAKERS: dict[str, Any] = {
     "members": _member,
     "secrets": lambda workspace, n: services.set_secret(workspace, WINDLASS, name=f"s{n}", value="x"),
     "audit": lambda workspace, n: audit.record(WINDLASS, "test.act", workspace=workspace),
+    "cloud-accounts": lambda workspace, n: account(workspace, f"a{n}"),
+    "clusters": _cluster,
+    "offers": lambda workspace, n: offer(f"m{n}.large"),
+    "hosts": lambda workspace, n: host(f"h{n}"),
+    "places": lambda workspace, n: placed(host(f"h{n}"), workspace),
 }
 
 

@@ -77,6 +77,12 @@ def test_without_a_rule_nothing_is_done(developer: Caller, monkeypatch: pytest.M
         ("POST", "api-keys", {"name": "another"}, "admin"),
         ("POST", "members", {"email": "x@example.org", "role": "viewer"}, "admin"),
         ("GET", "audit", None, "admin"),
+        ("GET", "places", None, "viewer"),
+        ("GET", "offers", None, "viewer"),
+        ("GET", "clusters", None, "viewer"),
+        ("POST", "clusters", {}, "admin"),
+        ("GET", "cloud-accounts", None, "admin"),
+        ("POST", "cloud-accounts", {}, "admin"),
     ],
 )
 def test_a_lower_role_is_refused(
