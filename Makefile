@@ -5,7 +5,7 @@ PYTHON ?=
 python := .venv/bin/python
 export PYTHON
 
-.PHONY: help up demo check test test-faults test-compose lint format bench shell clean
+.PHONY: help up invite-host host demo check test test-faults test-compose lint format bench shell clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,12 @@ help: ## this list
 
 up: .venv/installed.lock ## start Windlass in the foreground; Ctrl-C stops all of it
 	@exec $(python) -m controlplane.up
+
+invite-host: .venv/installed.lock ## print the command with which another machine joins as host NAME
+	@$(python) manage.py invite_host "$(NAME)"
+
+host: .venv/installed.lock ## run this machine as a host of an installation elsewhere (first: JOIN=...)
+	@exec $(python) -m controlplane.guest
 
 demo: .venv/installed.lock ## train, export, deploy and predict, starting Windlass if it does not run
 	@exec $(python) -m controlplane.up --demo

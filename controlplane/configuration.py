@@ -26,6 +26,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 # sockaddr_un holds 107 bytes of path; the longest name below the run directory is `/postgres/.s.PGSQL.5432.lock`
 LONGEST_RUN_DIRECTORY = 75
 
+# What WINDLASS_STORAGE is on a host that joined: its workloads' parts pass through the main machine's web server.
+ELSEWHERE = "elsewhere"
 STORAGE_PACKAGES = {
     "s3": ("boto3", "s3"),
     "gs": ("google.cloud.storage", "google"),
@@ -89,7 +91,7 @@ class Configuration(BaseSettings):
     )
     storage: str = Field(
         "",
-        description="where blobs are kept; empty: files below the data directory",
+        description="where blobs are kept; empty: files below the data directory; elsewhere: with the main machine",
         examples=["s3://bucket/prefix", "gs://bucket", "azure://container"],
     )
     keys: str = Field(
@@ -137,6 +139,15 @@ class Configuration(BaseSettings):
         "a name: one that all workers with this name and data directory look after together",
         examples=["none"],
     )
+    hosts_port: int = Field(
+        0, ge=0, le=65535, description="TLS port where other machines join as hosts; 0: closed", examples=["8443"]
+    )
+    hosts_bind: str = Field("0.0.0.0", description="IPv4 address that this port listens on", examples=["10.0.0.5"])
+    hosts_address: str = Field(
+        "",
+        description="IPv4 address where other machines reach this port; empty: WINDLASS_HOST_ADDRESS",
+        examples=["10.0.0.5"],
+    )
     worker_concurrency: int = Field(
         4, ge=1, le=64, description="reconciling processes of the worker on this host", examples=["4"]
     )
@@ -150,11 +161,11 @@ class Configuration(BaseSettings):
         10_000_000, ge=100_000, description="size at which a log of `make up` is rotated", examples=["10000000"]
     )
 
-    @field_validator("host_address", mode="after")
+    @field_validator("host_address", "hosts_bind", "hosts_address", mode="after")
     @classmethod
     def is_ipv4(cls, value: str) -> str:
         try:
-            return str(ipaddress.IPv4Address(value))
+            return value and str(ipaddress.IPv4Address(value))
         except ValueError:
             raise ValueError("not an IPv4 address; Envoy takes no names") from None
 
@@ -206,7 +217,7 @@ class Configuration(BaseSettings):
     @field_validator("storage", mode="after")
     @classmethod
     def storage_is_known(cls, value: str) -> str:
-        if not value:
+        if value in ("", ELSEWHERE):
             return value
         parts = urlsplit(value)
         if parts.scheme not in STORAGE_PACKAGES or not parts.netloc:
@@ -224,6 +235,8 @@ class Configuration(BaseSettings):
     def ports_differ(self) -> "Configuration":
         if self.port == self.gateway_port:
             raise ValueError(f"the web server and the gateway cannot share port {self.port}")
+        if self.hosts_port in (self.port, self.gateway_port):
+            raise ValueError(f"the port for hosts, {self.hosts_port}, is that of the web server or the gateway")
         return self
 
     @property
@@ -254,8 +267,9 @@ class Configuration(BaseSettings):
         return self.run_directory / "gateway-admin.sock"
 
     def queues(self, host_id: str) -> list[str]:
-        """What this host's worker consumes."""
-        return ["reconcile", f"host:{host_id}", *filter(None, [self.shared_gateway_queue])]
+        """What this host's worker consumes. A guest takes its own work only: it reaches no blob and no cloud."""
+        common = [] if self.storage == ELSEWHERE else ["reconcile"]
+        return [*common, f"host:{host_id}", *filter(None, [self.shared_gateway_queue])]
 
     @property
     def embedded_postgres(self) -> bool:
@@ -275,6 +289,11 @@ class Configuration(BaseSettings):
     def broker(self) -> str:
         """The broker's URL as kombu spells it."""
         return self.redis_url or f"redis+socket://{self.run_directory / 'valkey.sock'}"
+
+    @property
+    def door_address(self) -> str:
+        """Where other machines reach the door, "address:port"."""
+        return f"{self.hosts_address or self.host_address}:{self.hosts_port}"
 
     @property
     def web_url(self) -> str:

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from controlplane import configuration, installation
 from controlplane.console import UNFOLD  # noqa: F401 - the admin console's own setting
 from controlplane.database import database_settings
+from controlplane.embedded.door import door_plan
 from controlplane.logs import logging_settings
 from controlplane.security import content_security_policy
 from controlplane.storage import storage_settings
@@ -33,6 +34,10 @@ WINDLASS_SHARED_GATEWAY_QUEUE = CONFIGURATION.shared_gateway_queue
 WINDLASS_GATEWAY_ADMIN_SOCKET = CONFIGURATION.gateway_admin_socket
 WINDLASS_PARTS_URL = CONFIGURATION.parts_address
 WINDLASS_GATEWAY_URL = CONFIGURATION.predictions_url
+WINDLASS_DATABASE_URL = CONFIGURATION.database_url  # "" where it is embedded, which other machines reach by the door
+WINDLASS_REDIS_URL = CONFIGURATION.redis_url
+WINDLASS_DOOR_DIRECTORY = CONFIGURATION.var / "door"
+WINDLASS_DOOR = door_plan(CONFIGURATION) if CONFIGURATION.hosts_port else None
 
 # --- the framework ------------------------------------------------------------------------------------------------
 SECRET_KEY, *SECRET_KEY_FALLBACKS = KEYS.derived("django.SECRET_KEY")

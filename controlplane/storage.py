@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from controlplane.configuration import ELSEWHERE
+
 FILES = "django.core.files.storage.FileSystemStorage"
 
 
@@ -19,6 +21,8 @@ def storage_settings(url: str, directory: Path) -> dict[str, Any]:
                 "directory_permissions_mode": 0o700,
             },
         }
+    if url == ELSEWHERE:
+        return {"BACKEND": "controlplane.elsewhere.Elsewhere"}
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
     options: dict[str, Any]

@@ -12,6 +12,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("controlplane.api_urls")),
     path("", include("apps.registry.transfers")),
+    path("", include("apps.clusters.joining_views")),
     path("", include("apps.deployments.replicas")),
     path("accounts/link/<str:token>", sign_in_link, name="sign-in-link"),
     path("accounts/", include("allauth.urls")),

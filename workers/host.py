@@ -22,12 +22,14 @@ from apps.deployments.models import Gateway
 from apps.placements.models import Place
 from apps.placements.services import reopen_place, wake_owners
 from workers import engine, targets
+from workers.door.admit import write_door
 from workers.reconcilers import RECONCILERS
 
 logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 2.0
 HEARTBEAT_SECONDS = 10.0
 WATCH_SECONDS = 0.1
+DOOR_SECONDS = 1.0
 
 
 def register_host() -> Host:
@@ -71,6 +73,8 @@ def start(queues: list[str]) -> list[threading.Thread]:
         _until_it_works(register_host)
         targets.this_host().recover()  # what a stop of the product paused goes on
         loops += [("heartbeat", heartbeat_once), ("watch", Watcher().once)]
+        if settings.WINDLASS_DOOR:
+            loops.append(("door", door_once))
     threads = [threading.Thread(target=_for_ever, args=loop, name=loop[0], daemon=True) for loop in loops]
     for thread in threads:
         thread.start()
@@ -116,6 +120,12 @@ def heartbeat_once() -> None:
     if own.exclude(lost_at=None).exists():
         come_back(settings.WINDLASS_HOST_ID)
     time.sleep(HEARTBEAT_SECONDS)
+
+
+def door_once() -> None:
+    """Constant work: whoever joined may pass, whoever was forgotten may not any more."""
+    write_door()
+    time.sleep(DOOR_SECONDS)
 
 
 def come_back(host_id: Any) -> None:

@@ -271,7 +271,8 @@ def seal_output(blob: Blob, sha256: str, size_bytes: int) -> Blob:
 
 def abandon(blob: Blob) -> None:
     """Take back an upload that nothing refers to."""
-    if _bury(Blob.objects.filter(pk=blob.pk).exclude(state=Blob.State.READY)):
+    buried = _bury(Blob.objects.filter(pk=blob.pk).exclude(state=Blob.State.READY))
+    if buried and getattr(storage(), "within_reach", True):  # a host elsewhere leaves the grave for that job
         _empty(BlobGrave.objects.filter(pk=blob.pk))  # the others wait for the job that has the time
 
 

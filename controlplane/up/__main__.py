@@ -4,6 +4,7 @@ import argparse
 import subprocess
 
 from controlplane import configuration, installation
+from controlplane.join import Guest
 from controlplane.up import check, programs, record
 from controlplane.up.supervisor import Supervisor
 
@@ -16,6 +17,10 @@ def main() -> int:
     settings = configuration.load()
     if arguments.check:
         return check.main(settings)
+    if (guest := Guest.of(settings.var)) is not None:
+        print(f"This machine has joined {guest.door} as “{guest.name}”: start it with make host.")
+        print("An installation of its own needs a directory of its own: WINDLASS_VAR=~/windlass-var make up")
+        return 1
     installation.var_directory(settings)
     try:
         held = record.lock(settings.var / "up.lock", settings.web_url)

@@ -21,6 +21,10 @@ def check(configuration: Configuration) -> None:
         for who, setting, port in wanted
         if (problem := problem_with(configuration.bind, port, who, setting)) is not None
     ]
+    if configuration.hosts_port:
+        bind, port = configuration.hosts_bind, configuration.hosts_port
+        problem = problem_with(bind, port, "other hosts", "WINDLASS_HOSTS_PORT")
+        problems += [problem] if problem else []
     if problems:
         raise PortTaken("\n".join(problems))
 

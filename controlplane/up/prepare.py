@@ -33,6 +33,14 @@ def main() -> None:
         print(f"      {len(plan)} changes to the tables ...", flush=True)
         call_command("migrate", interactive=False, verbosity=0)
     call_command("first_start")
+    from django.conf import settings
+
+    from workers.door import admit
+
+    if settings.WINDLASS_DOOR:
+        admit.write_door()
+    else:
+        admit.close_door()
     sys.stdout.flush()
 
 

@@ -17,17 +17,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from controlplane import installation
+from controlplane import installation, join
 from controlplane.configuration import PROJECT, Configuration
-from controlplane.embedded import envoy, postgres, valkey
+from controlplane.embedded import door, envoy, postgres, valkey
 from controlplane.embedded.program import Program, StartFailed, ended, spawn, tail, wait_ready
+from controlplane.join import Guest
 from controlplane.up import logs, ports, programs, record
 from workers.gateway.bootstrap import write_bootstrap
 
-STOP_ORDER = (("beat", "web"), ("worker",), ("workloads",), ("gateway",), ("valkey",), ("postgres",))
+STOP_ORDER = (
+    ("beat", "web"),
+    ("worker",),
+    ("workloads",),
+    ("gateway", "door", "passage"),
+    ("valkey",),
+    ("postgres",),
+)
 WORKLOAD_GRACE_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
+ADMISSION_SECONDS = 20.0
+RENEW_SECONDS = 24 * 3600.0
 
 
 class StopRequested(Exception):
@@ -46,17 +56,23 @@ class Child:
 class Supervisor:
     """`run()` returns the exit code of `make up`: 0 after a stop that was asked for, 1 when the start failed.
 
-    With `demo`, the demonstration runs once all is up, and its failure makes the exit code 1.
+    With `demo`, the demonstration runs once all is up, and its failure makes the exit code 1. With `guest`, this is
+    `make host`: the passage to the installation elsewhere, and a worker for this host alone.
     """
 
-    def __init__(self, configuration: Configuration, *, demo: bool = False) -> None:
+    def __init__(
+        self, configuration: Configuration, *, demo: bool = False, guest: tuple[Guest, Program] | None = None
+    ) -> None:
         self.configuration = configuration
         self.demo = demo
+        self.guest = guest
+        self.renew_at = 0.0
         self.children: dict[str, Child] = {}
         self.stops = 0
         self.phase = "starting"
         self.step = 0
-        self.steps = 4 + configuration.embedded_postgres + configuration.embedded_valkey
+        own = configuration.embedded_postgres + configuration.embedded_valkey + bool(configuration.hosts_port)
+        self.steps = 3 if guest else 4 + own
         self.begun = time.monotonic()
         self.wake_reader, self.wake_writer = os.pipe()
         for end in (self.wake_reader, self.wake_writer):
@@ -182,6 +198,38 @@ class Supervisor:
         host_id = installation.host_id(self.configuration)
         self.launch_and_wait(programs.worker(self.configuration, host_id), programs.beat(self.configuration))
 
+    def start_guest(self, guest: Guest, passage: Program) -> None:
+        """The passage first: programs that outlived a killed start may have something to bring through it."""
+        settings = self.configuration
+        if problem := ports.problem_with("127.0.0.1", settings.port, "the passage", "WINDLASS_PORT"):
+            raise ports.PortTaken(problem)
+        self.doing("Passage", lambda: self.launch_and_wait(passage))
+        self.doing(f"Door at {guest.door}", lambda: self.enter(guest))
+        self.doing("Worker", lambda: self.launch_and_wait(programs.worker(settings, guest.id)))
+
+    def enter(self, guest: Guest) -> None:
+        """Wait for the door for as long as it takes: this machine may come back before the main one does."""
+        told, patience = "", time.monotonic() + ADMISSION_SECONDS
+        while True:
+            try:
+                return join.enter(self.configuration.var, guest)
+            except join.JoinFailed as error:
+                if not error.passing and time.monotonic() > patience:  # who has just joined is let in a moment later
+                    raise StartFailed(str(error)) from None
+                if error.passing and told != str(error):
+                    told = str(error)
+                    self.say(f"\n      {told} It is tried again.", "")
+            self.pause(1.0)
+
+    def renew(self) -> None:
+        """The certificate, once a day if it is due; it is asked for long before the present one ends."""
+        if self.guest and time.monotonic() > self.renew_at:
+            self.renew_at = time.monotonic() + RENEW_SECONDS
+            try:
+                join.renew_if_due(self.configuration.var, self.guest[0])
+            except join.JoinFailed as error:
+                self.say(f"{error} It is tried again.")
+
     def start(self) -> None:
         """Everything in order. Raises StartFailed or StopRequested; what was started is in `children` then."""
         settings = self.configuration
@@ -195,6 +243,8 @@ class Supervisor:
             names = ", ".join(process.name for process in left)
             self.say(f"An earlier start was killed and left something running; stopping it first: {names}")
             record.stop_leftovers(left)
+        if self.guest:
+            return self.start_guest(*self.guest)
         ports.check(settings)
         # First of all: it needs nothing but its files, and replicas that outlived a killed start answer through it.
         self.doing("Gateway", self.start_gateway)
@@ -204,6 +254,8 @@ class Supervisor:
             self.doing("Valkey", self.start_valkey)
         self.doing("Tables and administrator", self.prepare, end="\n")
         self.doing("Web server", lambda: self.launch_and_wait(programs.web(settings)))
+        if settings.hosts_port:
+            self.doing("Door for other hosts", lambda: self.launch_and_wait(door.door(settings)))
         self.doing("Worker and schedule", self.start_work)
 
     # --- running --------------------------------------------------------------------------------------------------
@@ -231,6 +283,14 @@ class Supervisor:
 
     def welcome(self) -> None:
         settings = self.configuration
+        if self.guest:
+            took, guest = time.monotonic() - self.begun, self.guest[0]
+            self.say(
+                f"\nThis host, “{guest.name}”, takes work from {guest.door} after {took:.1f} s.\n"
+                f"  logs          {settings.var / 'log'}\n"
+                "Ctrl-C stops it and what runs here; jobs go on from their checkpoint."
+            )
+            return
         self.say(
             f"\nWindlass is ready after {time.monotonic() - self.begun:.1f} s: {settings.web_url}\n"
             f"  predictions   {settings.predictions_url}\n"
@@ -264,6 +324,7 @@ class Supervisor:
         for child in list(self.children.values()):
             self.look_after(child)
         logs.rotate(self.configuration.var / "log", self.configuration.log_bytes)
+        self.renew()
 
     def look_after(self, child: Child) -> None:
         now = time.monotonic()
