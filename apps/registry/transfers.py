@@ -84,14 +84,14 @@ def _said(status: int, words: str) -> HttpResponse:
 
 
 def _where(request: HttpRequest, name: str) -> HttpResponse:
-    """{"address"}: where a part of `size_bytes` is to be PUT."""
+    """{"address"}: where a part of `size_bytes` is to be PUT; a path is one of ours, wherever we were reached."""
     size = request.GET.get("size_bytes", "")
     if not size.isdecimal() or int(size) > PART_BYTES + OVERHEAD_BYTES:
         return _too_large()
     store: Any = blobs.storage()
     if hasattr(store, "address_to_write"):
         return JsonResponse({"address": store.address_to_write(name, WRITE_SECONDS, int(size))})
-    return JsonResponse({"address": settings.WINDLASS_PARTS_URL + request.path})
+    return JsonResponse({"address": request.path})
 
 
 def _too_large() -> HttpResponse:

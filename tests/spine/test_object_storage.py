@@ -64,7 +64,7 @@ def test_an_address_is_for_one_blob_and_one_direction(workspace: Workspace, else
     assert httpx.put(f"{read}/0", content=b"x").status_code == 403
     assert httpx.get(f"{write}/0").status_code == 403
     assert httpx.get(f"{read[:-3]}abc/0").status_code == 403
-    assert httpx.post(f"{read}/0").status_code == 405
+    assert httpx.post(f"{read}/0").status_code == 403
     assert httpx.put(f"{write}/0", content=b"sealed").status_code == 204
     assert httpx.put(f"{write}/1", content=bytes(PART_BYTES + OVERHEAD_BYTES + 1)).status_code == 413
     assert httpx.put(f"{transfers.address(ready, 'write')}/0", content=b"x").status_code == 409

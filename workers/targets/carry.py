@@ -29,6 +29,8 @@ from workers.targets.process.limits import gibibytes
 MAX_FILES = 200_000
 FETCH_TIMEOUT_SECONDS = 60.0
 ATTEMPTS = 4
+# A network that is cut for minutes, or a control plane that is started anew, must not cost what a run has made.
+PATIENCE_SECONDS, LONGEST_PAUSE_SECONDS = 600.0, 10.0
 
 
 class CarryError(Exception):
@@ -88,7 +90,10 @@ def _put(address: str, content: bytes) -> None:
     """Ask the control plane where a part of this size goes (to itself, or by a short-lived right to a store), and
     put it there."""
     noun = "a part of an output"
+    from urllib.parse import urljoin
+
     told = json.loads(_ask("Output", noun, f"{address}?size_bytes={len(content)}", b""))["address"]
+    told = urljoin(address, told)  # to itself by a path: it need not know as what it is reached from here
     if not _is_address(told):
         raise CarryError("OutputRefused", "The control plane named no address that an output could be put to.")
     _ask("Output", noun, told, content, "PUT")
@@ -106,7 +111,9 @@ def _ask(what: str, noun: str, address: str, content: bytes | None = None, metho
     headers = {} if content is None else {"Content-Type": "application/octet-stream"}
     request = urllib.request.Request(address, content, headers, method=method)  # noqa: S310 - checked by the caller
     most = parts.PART_BYTES + parts.OVERHEAD_BYTES + 1
-    for attempt in range(ATTEMPTS):
+    patient_until = time.monotonic() + PATIENCE_SECONDS
+    attempt = 0
+    while True:
         try:
             with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
                 answered: bytes = answer.read(most)
@@ -119,8 +126,11 @@ def _ask(what: str, noun: str, address: str, content: bytes | None = None, metho
             problem: Exception = error
         except (OSError, http.client.HTTPException) as error:
             problem = error
-        time.sleep(0.2 * 4**attempt)
-    raise CarryError(f"{what}Unreachable", f"Storage did not take or give {noun} in {ATTEMPTS} attempts: {problem}")
+        attempt += 1
+        if attempt >= ATTEMPTS and time.monotonic() > patient_until:
+            words = f"Storage did not take or give {noun} in {PATIENCE_SECONDS / 60:.0f} minutes: {problem}"
+            raise CarryError(f"{what}Unreachable", words)
+        time.sleep(min(LONGEST_PAUSE_SECONDS, 0.2 * 2**attempt))
 
 
 def _refusal(status: int, noun: str) -> str:

@@ -12,9 +12,13 @@ first, 128 + n for one that signal n killed.
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import io
 import os
 import signal
+import socket
+import struct
 import sys
 import time
 from collections.abc import Mapping
@@ -27,6 +31,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 GRACE_SECONDS = 30.0
 JOIN_SECONDS = 300
+_SIOCGIFCONF, _INTERFACES, _IFREQ_BYTES = 0x8912, 128, 40
 
 
 def main(arguments: list[str]) -> int:
@@ -36,6 +41,9 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE", "[${role_name}${rank}]:")  # not the local rank
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # --tee writes here: whoever follows the log waits for it
+    several = int(os.environ.get("WINDLASS_NODES", "1")) > 1
+    if several and (name := interface_of(os.environ.get("WINDLASS_ADDRESS", ""))):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)  # gloo would take the address that the host's name leads to
     try:
         run.main([*where_to_meet(os.environ), *arguments])
     except SignalException as stop:
@@ -69,6 +77,20 @@ def where_to_meet(environment: Mapping[str, str]) -> list[str]:
         f"--rdzv-conf=is_host={int(rank == 0)},join_timeout={JOIN_SECONDS}",
         f"--local-addr={meeting.rpartition(':')[0] if rank == 0 else f'~{rank:04}'}",
     ]
+
+
+def interface_of(address: str) -> str:
+    """The network interface that has this IPv4 address; "" if none has."""
+    entries = bytearray(_INTERFACES * _IFREQ_BYTES)
+    where = (ctypes.c_char * len(entries)).from_buffer(entries)
+    asked = struct.pack("iL", len(entries), ctypes.addressof(where))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        (length, _place) = struct.unpack("iL", fcntl.ioctl(any_socket.fileno(), _SIOCGIFCONF, asked))
+    for begin in range(0, length, _IFREQ_BYTES):
+        name = bytes(entries[begin : begin + 16]).partition(b"\0")[0].decode()
+        if socket.inet_ntoa(bytes(entries[begin + 20 : begin + 24])) == address:
+            return name
+    return ""
 
 
 def _end_children() -> None:

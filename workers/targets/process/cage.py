@@ -1,10 +1,11 @@
 """How user code is kept apart: bubblewrap, under a user id of its own when we are root.
 
 Inside there is the interpreter, the programs of `workers` that a workload may run, and the workload's own folders at
-/workload; no network but a loopback of its own, no other process, no `var/`. bubblewrap started by root alone is no
-cage (root in it can mount the host's disk again), so the user id is dropped first. That user often can't reach the
-interpreter (below a home folder of mode 0700): as root the folders needed are first bound to a staging folder in a
-private mount namespace, which only the new process and bubblewrap see.
+/workload; no network but a loopback of its own, no other process, no `var/`. A node of a job on several hosts is in the
+host's network, since it must reach the others: only programs of ours may (see ProcessTarget). bubblewrap started by
+root alone is no cage (root in it can mount the host's disk again), so the user id is dropped first. That user often
+can't reach the interpreter (below a home folder of mode 0700): as root the folders needed are first bound to a staging
+folder in a private mount namespace, which only the new process and bubblewrap see.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ def enter(
     memory_bytes: int,
     gpus: int = 0,
     may_connect: bool = True,
+    peers: bool = False,
 ) -> None:
     """Become the caged program. `cage`: bubblewrap's path. Called in a new process; returns never, raises OSError.
 
-    `may_connect`: only programs that hold no socket of the host's network may (see syscalls.py).
+    `may_connect`: only programs that hold no socket of the host's network may (see syscalls.py). `peers`: it is in the
+    host's network.
     """
     shim = os.getppid()
     own_user = user_id(directory.name)
@@ -88,15 +91,22 @@ def enter(
     binds = [
         word for source, place, writable in shown for word in ("--bind" if writable else "--ro-bind", source, place)
     ]
-    command = [cage, *_walls(memory_bytes, gpus), *map(str, binds), "--chdir", str(INSIDE)]
+    command = [cage, *_walls(memory_bytes, gpus, peers), *map(str, binds), "--chdir", str(INSIDE)]
     if not may_connect and (calls := no_way_out()) is not None:
         command += ["--seccomp", str(calls)]
     command += ["--", *argv]
     os.execve(cage, command, environment)  # noqa: S606 - no shell is the point
 
 
-def _walls(memory_bytes: int, gpus: int) -> list[str]:
-    words = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+def _walls(memory_bytes: int, gpus: int, peers: bool) -> list[str]:
+    words = [
+        "--unshare-all",
+        *(["--share-net"] if peers else []),
+        "--unshare-user",
+        "--disable-userns",
+        "--die-with-parent",
+        "--new-session",
+    ]
     words += ["--hostname", "windlass", "--proc", "/proc", "--dev", "/dev"]
     words += ["--size", str(max(memory_bytes, 16 * 1024**2)), "--tmpfs", "/tmp"]  # noqa: S108 - private to the cage
     words += ["--ro-bind", "/usr", "/usr"]

@@ -198,6 +198,7 @@ class Copy:
             argv[0] = sys.executable
         root = cage.INSIDE if self.spec.cage else path
         surroundings = environment(workload, root, self.ordinal, temporary, self._mark)
+        surroundings["WINDLASS_ADDRESS"] = self.spec.address
         if listener:
             surroundings["WINDLASS_LISTEN_FD"] = str(inherited(listener))
         user = cage.user_id(path.name) if self.spec.cage else None
@@ -212,6 +213,7 @@ class Copy:
                 resources.memory_bytes,
                 resources.gpus,
                 may_connect=listener is None,
+                peers=workload.network == "peers",
             )
         processes.die_with_parent(shim)
         os.chdir(path)

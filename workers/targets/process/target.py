@@ -223,6 +223,12 @@ class ProcessTarget:
             raise Refused("BadName", f"{wrong[0]!r} can't be a file name here. A name that works: model.onnx")
         if workload.trust == "uploaded" and not self._allow_uncaged and not cage.caged():
             raise Refused("NoCage", f"{cage.describe()} Until then, use a recipe.")
+        if workload.trust == "uploaded" and workload.network == "peers" and not self._allow_uncaged:
+            raise Refused(
+                "NoCageAcrossHosts",
+                "An uploaded script can't run on several hosts: its nodes would share the hosts' network, where it "
+                "could reach more than the others of its run. Start it on one node, or use a recipe.",
+            )
 
     def _make(self, files: WorkloadFiles, spec: Spec, secrets: dict[str, bytes], grants: Grants) -> None:
         """The directory appears whole, by one rename; what a crash leaves before that is swept as rubbish."""
