@@ -9,7 +9,7 @@ import django
 
 django.setup()
 
-from apps.placements.services import Draft  # noqa: E402
+from apps.placements.services import Draft, Node  # noqa: E402
 from apps.placements.workload import Workload  # noqa: E402
 from workers.reconcilers import deployments, exports, training  # noqa: E402
 
@@ -49,8 +49,8 @@ server.serve_forever()
 
 
 def small(draft: Draft, source: str) -> Draft:
-    def build(name: str) -> Workload:
-        return dataclasses.replace(draft.build(name), argv=("python", "-S", "-c", source), grace_seconds=1.0)
+    def build(name: str, node: Node) -> Workload:
+        return dataclasses.replace(draft.build(name, node), argv=("python", "-S", "-c", source), grace_seconds=1.0)
 
     return dataclasses.replace(draft, build=build)
 
@@ -60,7 +60,7 @@ exports_draft, deployment_draft = exports.draft, deployments.draft
 exports.RECONCILER.steps["queued"].__self__.__dict__["draft"] = lambda row, context: small(  # type: ignore[attr-defined]
     exports_draft(row, context), EXPORT
 )
-deployments.draft = lambda row: small(deployment_draft(row), SERVE)
+deployments.draft = lambda row, wanted: small(deployment_draft(row, wanted), SERVE)
 
 if __name__ == "__main__":
     from controlplane.celery import app

@@ -1,4 +1,5 @@
-"""Deployments: a placement for each revision, the gateway's list, and the order in which traffic moves.
+"""Deployments: a placement for each place of the wanted revision, the gateway's list, and the order in which traffic
+moves.
 
 Traffic moves only to what is ready. What shrinks or goes leaves the list first; only when the gateway is known to
 route by the new list is anything stopped. The highest ordinals go first.
@@ -6,9 +7,7 @@ route by the new list is anything stopped. The highest ordinals go first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Max
 
@@ -18,59 +17,20 @@ from apps.core.phases import CLEANING, DELETED
 from apps.core.wants import lock, wake, want
 from apps.deployments.models import Deployment, Gateway, Revision
 from apps.placements import services
-from apps.placements.models import Placement
+from apps.placements.models import Place, Placement
 from apps.placements.services import Draft, Node
 from apps.placements.workload import Probe, Resources, Workload
 from workers.engine import Context, Outcome, Reconciler, stay
 from workers.reconcilers.jobs import blob_input, settle_placements
+from workers.reconcilers.listing import next_list
+from workers.reconcilers.parts import Part, View, Wanted, is_applied, is_lost, view
+from workers.reconcilers.standing import Lack, standing
 from workers.reconcilers.usage import read_usage
 
 GRACE_SECONDS = 30
 FAILED_WAIT_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class View:
-    """A deployment as it stands: `current` is the placement of what is wanted, `others` all the rest that lives."""
-
-    current: Placement | None
-    others: list[Placement]
-    failed: list[Placement]
-    applied: bool
-
-    @property
-    def ready(self) -> list[int]:
-        return sorted(self.current.ready_ordinals) if self.current else []
-
-
-def slot_of(row: Deployment) -> str:
-    return f"r{row.revision}/local"
-
-
-def view(row: Deployment) -> View:
-    living = [item for item in services.of_owner(row.pk) if not item.is_final]
-    wanted = Resources(row.cpus, row.memory_bytes)
-    matching = [
-        item
-        for item in living
-        if item.goal == Goal.RUN
-        and not item.is_ending
-        and item.slot == slot_of(row)
-        and item.wanted.resources == wanted
-    ]
-    current = matching[-1] if matching else None
-    ended = Placement.objects.filter(owner_id=row.pk, slot=slot_of(row), phase="failed").order_by("pk")
-    return View(
-        current=current,
-        others=[item for item in living if item is not current],
-        failed=list(ended),
-        applied=is_applied(row),
-    )
-
-
-def is_applied(row: Deployment) -> bool:
-    """Whether every gateway is known to route by the deployment's present list."""
-    return all(gateway.applied.get(row.typed_id, 0) >= row.listing_version for gateway in Gateway.objects.all())
+CAPACITY_SECONDS = 10.0
+AWAY_LOOK_SECONDS = 15.0
 
 
 def serving(row: Deployment, context: Context) -> Outcome:
@@ -79,54 +39,76 @@ def serving(row: Deployment, context: Context) -> Outcome:
         return _outcome(
             row, "stopping", "Stopping", "Taken off the gateway; requests in flight are finished.", listing=[]
         )
-    seen = view(row)
-    if seen.current is None:
-        return _place(row, context, seen)
-    replicas = seen.current.wanted.replicas
-    note, after = "", None
-    if replicas < row.replicas:
-        try:
-            context.record("resize", lambda: services.resize(_current(seen), row.replicas))
-        except services.NoCapacity as error:  # those that there are get their requests all the same
-            note, after = f"There is no room for {row.replicas} replicas: {error}.", 10.0
-    listing = _listing(row, seen)
+    seen = view(row, context.now)
+    lacks = [lack for part in seen.parts if (lack := _complete(row, part, context))]
+    blocked = {lack.part.wanted.slot for lack in lacks if lack.blocks}
+    listing = next_list(row, seen, blocked)
     if listing != row.listing:
-        return _report(row, seen, note=note, listing=listing)
+        return _report(row, seen, lacks, listing=listing)
     if not seen.applied:
-        return _report(row, seen, note=note, after=1)
-    if seen.current.pk in {item["placement"] for item in _entries(row)}:
-        _retire(seen, context)
-        if replicas > row.replicas:
-            context.record("resize", lambda: services.resize(_current(seen), row.replicas))
-    return _report(row, seen, note=note, after=after)
+        return _report(row, seen, lacks, after=1)
+    _retire(row, seen, context)
+    for part in seen.parts:
+        if part.current and part.current.wanted.replicas > part.wanted.replicas:
+            _resize(part, context)
+    return _report(row, seen, lacks, after=min((lack.look_again for lack in lacks), default=None))
 
 
-def _current(seen: View) -> Placement:
-    assert seen.current is not None
-    return seen.current
+def _complete(row: Deployment, part: Part, context: Context) -> Lack | None:
+    """Start what a part is missing; what can't be had now, and when to look again."""
+    if part.current is None:
+        return _place(row, part, context)
+    if part.current.wanted.replicas < part.wanted.replicas:
+        try:
+            _resize(part, context)
+        except services.NoCapacity as error:  # those that there are get their requests all the same
+            return Lack(
+                part, f"There is no room for {part.wanted.replicas} replicas: {error}.", CAPACITY_SECONDS, blocks=True
+            )
+    if part.away:
+        words = f"{part.place_name} does not answer; its replicas get requests as long as the gateway reaches them."
+        return Lack(part, words, AWAY_LOOK_SECONDS, blocks=not part.full)
+    if part.current.place.phase == "unreachable":
+        return Lack(part, "", AWAY_LOOK_SECONDS)
+    return None
 
 
-def _entries(row: Deployment) -> list[dict[str, Any]]:
-    return [{**item, "placement": UUID(item["placement"])} for item in row.listing]
+def _resize(part: Part, context: Context) -> None:
+    placement = part.current
+    assert placement is not None
+    context.record("resize", lambda: services.resize(placement, part.wanted.replicas))
 
 
-def _place(row: Deployment, context: Context, seen: View) -> Outcome:
+def _place(row: Deployment, part: Part, context: Context) -> Lack | None:
     """Start the placement that is missing; after failures wait longer, and say why they failed."""
-    last = Placement.objects.filter(owner_id=row.pk, slot=slot_of(row)).aggregate(Max("attempt"))["attempt__max"] or 0
-    if seen.failed and seen.failed[-1].attempt == last:
-        wait = min(FAILED_WAIT_SECONDS, 2 ** len(seen.failed))
-        age = context.now() - seen.failed[-1].phase_since
-        if age.total_seconds() < wait:
-            note = f"The last try ended: {seen.failed[-1].message} The next one follows in {wait} s."
-            return _report(row, seen, note=note, after=1)
+    slot = part.wanted.slot
+    tries = Placement.objects.filter(owner_id=row.pk, slot=slot)
+    last = tries.aggregate(Max("attempt"))["attempt__max"] or 0
+    failed = list(tries.filter(phase="failed").order_by("pk"))
+    if failed and failed[-1].attempt == last:
+        wait = min(FAILED_WAIT_SECONDS, 2 ** len(failed))
+        if (context.now() - failed[-1].phase_since).total_seconds() < wait:
+            return Lack(part, f"The last try ended: {failed[-1].message} The next one follows in {wait} s.", 1.0)
+    if part.wanted.place and (why := _why_not_there(part.place)):
+        return Lack(part, why, CAPACITY_SECONDS, blocks=True)
     try:
-        context.record("reserve", lambda: services.reserve(row, last + 1, draft(row)))
+        context.record("reserve", lambda: services.reserve(row, last + 1, draft(row, part.wanted)))
     except services.NoCapacity as error:
-        return _report(row, seen, note=f"Waiting for capacity: {error}.", after=10)
-    return _report(row, seen, note="Loading the model.", after=None)
+        return Lack(part, f"Waiting for capacity: {error}.", CAPACITY_SECONDS, blocks=True)
+    return None
 
 
-def draft(row: Deployment) -> Draft:
+def _why_not_there(place: Place | None) -> str:
+    """Why a place that a part has to stand on can't have it, whatever there is room for; "" where it may."""
+    if place is None or place.gone_at or place.goal == Goal.DELETE:
+        name = f"{place.name} is gone" if place else "A place of the spread is gone"
+        return f"{name}: take it out of the spread."
+    if place.lost_at:
+        return f"{place.name} is lost: nobody there answers."
+    return ""
+
+
+def draft(row: Deployment, wanted: Wanted) -> Draft:
     resources = Resources(row.cpus, row.memory_bytes)
 
     def build(name: str, node: Node) -> Workload:
@@ -146,96 +128,44 @@ def draft(row: Deployment) -> Draft:
             },
             inputs=tuple(blob_input(file, blob) for file, blob in files.items() if blob is not None),
             resources=resources,
-            replicas=row.replicas,
+            replicas=wanted.replicas,
             ports=("http",),
             probe=Probe("/v2/health/ready"),
             grace_seconds=GRACE_SECONDS,
         )
 
-    return Draft(slot_of(row), resources.times(row.replicas), build)
+    return Draft(wanted.slot, resources.times(wanted.replicas), build, place=wanted.place)
 
 
-def _listing(row: Deployment, seen: View) -> list[dict[str, Any]]:
-    """Which replicas may get requests: the wanted revision once all of it was ready, until then what there was."""
-    current = _current(seen)
+def _retire(row: Deployment, seen: View, context: Context) -> None:
+    """Stop what the gateway no longer knows. What stands on a lost host goes whole, as soon as that is back."""
     listed = {item["placement"] for item in row.listing}
-    wanted = range(row.replicas)
-    all_ready = set(wanted) <= set(seen.ready)
-    alone = not ({str(item.pk) for item in seen.others} & listed)
-    if str(current.pk) in listed or all_ready or (alone and seen.ready):
-        return [
-            {
-                "placement": str(current.pk),
-                "revision": row.revision,
-                "weight": 100,
-                "ordinals": list(wanted),
-            }
-        ]
-    alive = {str(item.pk) for item in seen.others}
-    return [item for item in row.listing if item["placement"] in alive]
+    going = {item.pk: is_lost(item) for item in seen.others if item.goal == Goal.RUN and str(item.pk) not in listed}
+    if not going:
+        return
 
+    def write() -> None:
+        for placement in lock(Placement, list(going)):
+            if placement.is_final:
+                continue
+            if going[placement.pk]:
+                want(placement, WINDLASS, goal=Goal.DELETE, reason="HostLost", message="Replaced: its host was lost.")
+            else:
+                want(placement, WINDLASS, goal=Goal.STOP, reason="Retired", message="Another one serves now.")
 
-def _retire(seen: View, context: Context) -> None:
-    """Stop what the gateway no longer knows."""
-    going = [item for item in seen.others if item.goal == Goal.RUN]
-    if going:
-
-        def write() -> None:
-            for placement in lock(Placement, [item.pk for item in going]):
-                if not placement.is_final:
-                    want(placement, WINDLASS, goal=Goal.STOP, reason="Retired", message="Another one serves now.")
-
-        context.record("retire", write)
+    context.record("retire", write)
 
 
 def _report(
     row: Deployment,
     seen: View,
+    lacks: list[Lack],
     *,
-    note: str = "",
     listing: list[dict[str, Any]] | None = None,
     after: float | None = None,
 ) -> Outcome:
-    """The phase and its sentence, from what is listed and ready."""
-    ready = [ordinal for ordinal in seen.ready if ordinal < row.replicas]
-    wanted = row.replicas
-    listed = row.listing if listing is None else listing
-    on_list = {item["revision"] for item in listed}
-    replacing = _answers_still(seen, {item["placement"] for item in listed})
-    serves = row.revision in on_list and seen.applied and listing is None and not replacing
-    serving_revision = row.revision if serves else row.serving_revision
-    fields: dict[str, Any] = {"ready_replicas": len(ready), "serving_revision": serving_revision}
-    crash = _crash_sentence(seen)
-    if serves and len(ready) >= wanted and not any(item.goal == Goal.RUN for item in seen.others):
-        phase, reason, message = "serving", "Serving", f"{len(ready)} ready, r{row.revision} answers."
-    elif serves or (row.serving_revision == row.revision and row.revision in on_list and not replacing):
-        phase, reason = ("serving", "Scaling") if ready else ("degraded", "NoReplicaReady")
-        message = note or f"{len(ready)} of {wanted} replicas ready."
-        if ready and len(ready) < wanted and crash:
-            phase, reason = "degraded", "ReplicaCrashLoop"
-    elif on_list and row.serving_revision is not None:
-        phase, reason = "updating", "Moving"
-        answers = "those before answer" if row.revision in on_list else f"r{min(on_list)} answers"
-        message = note or f"Moving to r{row.revision}: {len(ready)} of {wanted} replicas ready, {answers}."
-    else:
-        phase, reason = "starting", "Starting"
-        message = note or f"Loading the model: {len(ready)} of {wanted} replicas ready."
-    if crash and len(ready) < wanted:
-        message = f"{message} {crash}" + (f" Roll back to stay at r{min(on_list)}." if phase == "updating" else "")
+    phase, reason, message, fields = standing(row, seen, lacks, listing)
     return _outcome(row, phase, reason, message, listing=listing, fields=fields, after=after)
-
-
-def _answers_still(seen: View, listed: set[str]) -> bool:
-    """Whether another placement than the wanted one gets the requests, and is well."""
-    if seen.current and str(seen.current.pk) in listed:
-        return False
-    others = [item for item in seen.others if item.goal == Goal.RUN and not item.is_ending]
-    return any(item.ready_ordinals for item in others if str(item.pk) in listed)
-
-
-def _crash_sentence(seen: View) -> str:
-    message = seen.current.message if seen.current else ""
-    return message if message.startswith("Replica") else ""
 
 
 def stopping(row: Deployment, context: Context) -> Outcome:
