@@ -82,6 +82,7 @@ def test_all_go_on_from_what_the_first_node_has(nodes: list[Run]):
     assert codes(nodes, 60) == [0, 0], logs(nodes)
     for run in nodes:
         shutil.copytree(first.out / "checkpoint", run.directory / "in" / "checkpoint")
+    for run in nodes:
         shutil.rmtree(run.out)
     start(nodes, steps=9)
     assert codes(nodes, 60) == [0, 0], logs(nodes)

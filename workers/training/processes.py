@@ -18,6 +18,8 @@ from torch import Tensor, nn
 # Longer than any evaluation between two exchanges; a lost machine is noticed after this at the latest.
 TIMEOUT = timedelta(minutes=10)
 T = TypeVar("T")
+# For ever: whoever frees a group holds Python's lock and waits for its thread, which may be waiting for that lock.
+_GROUPS: list[Any] = []
 
 
 @dataclass
@@ -78,6 +80,7 @@ def joined_processes() -> Iterator[Processes]:
     else:
         device = torch.device("cpu")
         dist.init_process_group("gloo", timeout=TIMEOUT)
+    _GROUPS.append(dist.group.WORLD)
     processes = Processes(dist.get_rank(), dist.get_world_size(), device)
 
     def want_stop(number: int, frame: FrameType | None) -> None:
