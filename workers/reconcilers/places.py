@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
@@ -39,7 +40,16 @@ def watching(row: Place, context: Context) -> Outcome:
         seen = target.observe(row)
         point("place.observe.answered")
     except (Unavailable, OSError) as error:
-        return Outcome("unreachable", reason="Unavailable", message=f"{row.name} does not answer: {error}", after=2)
+        words = f"{row.name} does not answer: {error}"
+        services = [] if row.phase == "unreachable" else services_here(row)
+        return Outcome(
+            "unreachable",
+            reason="Unavailable",
+            message=words,
+            after=2,
+            locks=[("deployment", services)] if services else [],
+            also=lambda: wake("deployment", services),
+        )
     here = list(Placement.objects.filter(place=row).exclude(phase__in=Placement.phases.final))
     changed = []
     for placement in here:
@@ -52,7 +62,10 @@ def watching(row: Place, context: Context) -> Outcome:
     publish_bundles(row, target, here)
     remove_orphans(row, target, context)
 
+    services = services_here(row) if row.phase == "unreachable" else []
+
     def write() -> None:
+        wake("deployment", services)
         for pk, observed in changed:
             Placement.objects.filter(pk=pk).filter(Q(observed_at=None) | Q(observed_at__lt=began)).update(
                 observed=observed, observed_at=began
@@ -60,12 +73,19 @@ def watching(row: Place, context: Context) -> Outcome:
         wake("placement", [pk for pk, _observed in changed])
 
     waiting = any(placement.phase != "ready" for placement in here)
+    locks = [("deployment", services), ("placement", [pk for pk, _observed in changed])]
     return Outcome(
         "watching",
         after=BUSY_SECONDS if waiting else BEAT_SECONDS,
-        locks=[("placement", [pk for pk, _observed in changed])] if changed else [],
-        also=write if changed else None,
+        locks=[(kind, row_ids) for kind, row_ids in locks if row_ids],
+        also=write if changed or services else None,
     )
+
+
+def services_here(row: Place) -> list[UUID]:
+    """The deployments that stand here: they look at whether it answers, when that changes."""
+    living = Placement.objects.filter(place=row, owner_kind="deployment").exclude(phase__in=Placement.phases.final)
+    return sorted(set(living.values_list("owner_id", flat=True)))
 
 
 def publish_bundles(place: Place, target: Any, here: list[Placement]) -> None:
