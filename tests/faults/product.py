@@ -54,6 +54,8 @@ class Product:
         self.port, self.gateway_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.time_scale = 1.0
+        self.more: dict[str, object] = {}  # further settings
+        self.project = PROJECT
         self.http = httpx.Client(timeout=30, trust_env=False)
 
     @property
@@ -64,6 +66,7 @@ class Product:
             "GATEWAY_PORT": self.gateway_port,
             "HOST_CPUS": 4,
             "TIME_SCALE": self.time_scale,
+            **self.more,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WINDLASS_")}
         return {**kept, **{f"WINDLASS_{name}": str(value) for name, value in settings.items()}}
@@ -73,7 +76,7 @@ class Product:
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "controlplane.up"],
-                cwd=PROJECT,
+                cwd=self.project,
                 env=self.environment,
                 stdout=output,
                 stderr=output,
@@ -126,20 +129,7 @@ class Product:
 
     def replicas(self) -> dict[tuple[str, str], int]:
         """The processes that answer, by workload and ordinal."""
-        ours, found = set(self.workloads()), {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                if (entry / "cmdline").read_bytes().split(b"\0")[1:3] != [b"-m", b"workers.serving"]:
-                    continue
-                pairs = [item.partition(b"=") for item in (entry / "environ").read_bytes().split(b"\0")]
-            except OSError:
-                continue
-            values = {name.decode(): value.decode() for name, _, value in pairs}
-            if values.get("WINDLASS_WORKLOAD") in ours:
-                found[values["WINDLASS_WORKLOAD"], values["WINDLASS_ORDINAL"]] = int(entry.name)
-        return found
+        return running("workers.serving", self.workloads())
 
     # --- the REST API ------------------------------------------------------------------------------------------------
     @property
@@ -177,6 +167,24 @@ class Product:
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, -2]}]}
 ODD, EVEN = [-1.0, 2.0], [1.0, 2.0]  # what a revision of an odd number answers, and what one of an even number does
+
+
+def running(module: str, workloads: list[str]) -> dict[tuple[str, str], int]:
+    """The processes of a program in these workloads, by workload and ordinal."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "cmdline").read_bytes().split(b"\0")[1:3] != [b"-m", module.encode()]:
+                continue
+            pairs = [item.partition(b"=") for item in (entry / "environ").read_bytes().split(b"\0")]
+        except OSError:
+            continue
+        values = {name.decode(): value.decode() for name, _, value in pairs}
+        if values.get("WINDLASS_WORKLOAD") in workloads:
+            found[values["WINDLASS_WORKLOAD"], values["WINDLASS_ORDINAL"]] = int(entry.name)
+    return found
 
 
 def children() -> dict[int, list[int]]:
