@@ -22,6 +22,7 @@ from apps.deployments.models import Gateway
 from apps.placements.models import Place
 from apps.placements.services import reopen_place, wake_owners
 from workers import engine, targets
+from workers.crashpoints import point
 from workers.door.admit import write_door
 from workers.reconcilers import RECONCILERS
 
@@ -133,10 +134,12 @@ def come_back(host_id: Any) -> None:
 
     What was replaced meanwhile keeps its reservation until it is stopped, so nothing new is squeezed in beside it.
     """
+    point("host.back.before")
     with transaction.atomic():
         Host.objects.filter(pk=host_id).update(lost_at=None, declared_dead_at=None)
         wake_owners([host_id])
         reopen_place(Place.objects.get(host_id=host_id))
+    point("host.back.answered")
 
 
 class Watcher:

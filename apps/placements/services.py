@@ -6,16 +6,17 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, Sum
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from apps.core import ids
 from apps.core.actor import WINDLASS
 from apps.core.models import Goal, Managed
-from apps.core.wants import create, wake, want
+from apps.core.wants import create, lock, wake, want
 from apps.placements.models import Place, Placement, PlacementBlob, Reservation
 from apps.placements.workload import Resources, Workload
 from apps.registry.models import Blob
@@ -72,13 +73,20 @@ def reserve(owner: Managed, attempt: int, draft: Draft) -> list[Placement]:
         return [_place(owner, attempt, draft, slots[0], places[0], ALONE)]
     if len(places) == 1:
         return [_place(owner, attempt, draft, slots[0], places[0], Node(0, draft.nodes, draft.nodes))]
-    host = places[0].host
-    assert host is not None
-    meeting = f"{host.address}:{secrets.choice(RENDEZVOUS_PORTS)}"
+    meeting = _meeting_at(places[0])
     return [
         _place(owner, attempt, draft, slot, place, Node(rank, draft.nodes, 1, meeting))
         for rank, (slot, place) in enumerate(zip(slots, places, strict=True))
     ]
+
+
+def _meeting_at(place: Place) -> str:
+    """Where the nodes of a job meet: at its first host, on a port where no other job meets there."""
+    assert place.host is not None
+    living = Placement.objects.filter(place=place).exclude(phase__in=Placement.phases.final)
+    taken = set(living.values_list("workload__env__WINDLASS_RENDEZVOUS", flat=True))
+    there = [f"{place.host.address}:{port}" for port in RENDEZVOUS_PORTS]
+    return secrets.choice([meeting for meeting in there if meeting not in taken] or there)
 
 
 def _place(owner: Managed, attempt: int, draft: Draft, slot: str, place: Place, node: Node) -> Placement:
@@ -144,6 +152,8 @@ def _fitting_places(owner: Managed, draft: Draft) -> list[Place]:
     if hosts:
         free_ones = "1 host has" if len(hosts) == 1 else f"{len(hosts)} hosts have"
         reasons.insert(0, f"{free_ones} room, and the {draft.nodes} nodes stand on as many hosts or on one cluster")
+    if draft.place is not None and not reasons:
+        reasons.append("the place that was chosen is gone or is being taken back: clone it with another place")
     raise NoCapacity("; ".join(reasons) or "no host has joined yet; start one with make up")
 
 
@@ -233,8 +243,7 @@ def close_place(place: Place) -> None:
 
     Call it within a transaction.
     """
-    Place.objects.filter(pk=place.pk, gone_at=None).update(gone_at=Now(), queue="reconcile")
-    _look_at_all(place, "reconcile")
+    _move(place, "reconcile", gone_at=Coalesce("gone_at", Now()))
 
 
 def reopen_place(place: Place) -> None:
@@ -243,12 +252,14 @@ def reopen_place(place: Place) -> None:
     Call it within a transaction.
     """
     assert place.host
-    Place.objects.filter(pk=place.pk).update(gone_at=None, queue=place.host.queue)
-    _look_at_all(place, place.host.queue)
+    _move(place, place.host.queue, gone_at=None)
 
 
-def _look_at_all(place: Place, queue: str) -> None:
+def _move(place: Place, queue: str, **changes: Any) -> None:
+    """Have a queue look at the place and all that stands there; locked in the order that everybody keeps."""
     living = Placement.objects.filter(place=place).exclude(phase__in=Placement.phases.final)
-    living.update(queue=queue)
-    wake("placement", list(living.values_list("pk", flat=True)))
+    keys = [row.pk for row in lock(Placement, list(living.values_list("pk", flat=True)))]
+    Placement.objects.filter(pk__in=keys).update(queue=queue)
+    wake("placement", keys)
+    Place.objects.filter(pk=place.pk).update(queue=queue, **changes)
     wake("place", [place.pk])

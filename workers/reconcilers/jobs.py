@@ -30,6 +30,7 @@ JSON_BYTES = 1024**2
 FRUITLESS_ATTEMPTS = 3
 LOST = frozenset({"killed", "preempted"})
 LOST_JOB_SECONDS = 300.0
+LAST_NODE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Job:
     placement that ended well makes of its owner. `kept`: fields to write from one that ended otherwise (a checkpoint).
     `clear`: removes what is the owner's alone, when it is deleted; `forgets`: its references that go with it, so that
     their blobs can. `words`: by reason, what to tell of a failure where its place's own words can't know what helps.
-    `cancelled`: what to tell after a cancel, from the fields that are written with it.
+    `cancelled`: what to tell after a cancel, from the row and the fields that are written with it.
     """
 
     kind: str
@@ -64,7 +65,7 @@ class Job:
     clear: Callable[[Any], None] = lambda row: None
     forgets: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
-    cancelled: Callable[[dict[str, Any]], str] = lambda changes: "Cancelled. Nothing of it is kept."
+    cancelled: Callable[[Any, dict[str, Any]], str] = lambda row, changes: "Cancelled. Nothing of it is kept."
     started_phase: str = ""
     fresh: Mapping[str, Any] = field(default_factory=dict)
     ended: Mapping[str, Any] = field(default_factory=dict)
@@ -91,54 +92,73 @@ class Job:
         )
 
     def work(self, row: Any, context: Context) -> Outcome:
-        """Follow the placements of the current attempt, one a node, to their end; the first speaks for all."""
+        """Follow the placements of the current attempt, one a node, to their end.
+
+        The first speaks for all, since what the job leaves is left there: once that ended well, all did.
+        """
         nodes = placements_of(row)
-        placement = nodes[0]
-        if lost := [node for node in nodes if node.place.lost_at and not node.is_final]:
-            left = self._patience(lost, context)
-            if left <= 0:
-                return self._given_up(row, nodes, lost, context)
-            names = ", ".join(sorted({node.place.name for node in lost}))
-            words = f"{names} does not answer. If it does not come back, the run goes on elsewhere in {left:.0f} s."
-            return stay(row, after=min(left, 30.0), reason="HostLost", message=words)
-        changes = self.follow(row, placement)
-        ended = [node for node in nodes if node.is_final]
-        if failed := [node for node in ended if node.phase != "succeeded"]:
-            if len(ended) == len(nodes):
-                return self._ended(row, culprit(failed), changes)
+        first = nodes[0]
+        living = [node for node in nodes if not node.is_final]
+        succeeded = first.phase == "succeeded"
+        if succeeded and (not living or self._had_time(first, context)):
+            return self._ended(row, first, self.follow(row, first))
+        if not succeeded and any(node.place.lost_at for node in living):
+            return self._wait_for_hosts(row, living, context)
+        changes = self.follow(row, first)
+        failed = [node for node in nodes if node.is_final and node.phase != "succeeded"]
+        if failed and not living:
+            return self._ended(row, culprit(failed), changes)
+        if failed:
             settle_placements(row.pk, Goal.STOP, context)  # all ranks or none
             return stay(row, after=2)
-        if len(ended) == len(nodes):
-            return self._ended(row, placement, changes)
-        phase = row.phase
-        if phase == self.started_phase and placement.phase in {"running", "ready"}:
-            phase = self.working
+        phase, reason, message = self._standing(row, first)
         return Outcome(
             phase=phase,
-            reason=changes.pop("reason", "Working" if phase == self.working else row.reason),
-            message=changes.pop("message", row.message if row.progress else placement.message or row.message),
+            reason=changes.pop("reason", reason),
+            message=changes.pop("message", message),
             progress=changes.pop("progress", row.progress),
-            after=changes.pop("after", None),
+            after=changes.pop("after", 2 if succeeded else None),
             also=changes.pop("also", None),
             fields=changes,
         )
 
-    @staticmethod
-    def _patience(lost: list[Placement], context: Context) -> float:
-        """Seconds until an attempt on hosts that don't answer is given up."""
-        since = min(node.place.lost_at for node in lost if node.place.lost_at)
-        allowed = LOST_JOB_SECONDS * settings.WINDLASS_TIME_SCALE
-        return allowed - (context.now() - since).total_seconds()
+    def _standing(self, row: Any, first: Placement) -> tuple[str, str, str]:
+        """Phase, reason and message while it works, from what its place says."""
+        phase = row.phase
+        if phase == self.started_phase and first.phase in {"running", "ready"}:
+            phase = self.working
+        if row.reason == "HostLost":  # it is back
+            return phase, "Working" if phase == self.working else "Placed", first.message or "It goes on."
+        reason = "Working" if phase == self.working else row.reason
+        return phase, reason, row.message if row.progress else first.message or row.message
 
-    def _given_up(self, row: Any, nodes: list[Placement], lost: list[Placement], context: Context) -> Outcome:
-        """Another attempt elsewhere. What stands on the lost hosts counts no more; it goes when they are back."""
-        settle_placements(row.pk, Goal.DELETE, context)
-        names = ", ".join(sorted({node.place.name for node in lost}))
+    @staticmethod
+    def _had_time(first: Placement, context: Context) -> bool:
+        """Whether the others, too, should have ended by now."""
+        age = context.now() - first.phase_since
+        return age.total_seconds() > LAST_NODE_SECONDS * settings.WINDLASS_TIME_SCALE
+
+    def _wait_for_hosts(self, row: Any, living: list[Placement], context: Context) -> Outcome:
+        """For a while; then another attempt follows elsewhere. What stands on the lost hosts counts no more: it goes
+        when they are back. What the others have (a checkpoint) is kept."""
+        lost = [node.place for node in living if node.place.lost_at]
+        names = " and ".join(sorted({place.name for place in lost}))
+        since = min(place.lost_at for place in lost if place.lost_at)
+        left = LOST_JOB_SECONDS * settings.WINDLASS_TIME_SCALE - (context.now() - since).total_seconds()
+        if left > 0:
+            words = (
+                f"No answer from {names}. If none comes, it goes on elsewhere in {left:.0f} s by itself."
+            )
+            return stay(row, after=min(left, 30.0), reason="HostLost", message=words)
+        if settle_placements(row.pk, Goal.STOP, context):
+            words = f"{names} did not come back. What runs on other hosts is stopped, then it goes on elsewhere."
+            return stay(row, after=2, reason="HostLost", message=words)
         return Outcome(
             phase="queued",
             reason="HostLost",
             message=f"{names} did not come back. Attempt {row.attempt + 1} follows elsewhere; nothing for you to do.",
             after=1,
+            fields=self.kept(row, attempt_outputs(row)),
         )
 
     def _ended(self, row: Any, placement: Placement, changes: dict[str, Any]) -> Outcome:
@@ -159,8 +179,7 @@ class Job:
             )
         changes |= self.kept(row, outputs)
         exit_ = last_seen(placement).exit
-        refused = placement.phase == "failed" and placement.applied_generation == 0  # it would be the next time too
-        lost = not refused and (placement.phase == "cancelled" or exit_ is None or exit_.reason in LOST)
+        lost = not refused(placement) and (placement.phase == "cancelled" or exit_ is None or exit_.reason in LOST)
         fruitless = 0 if outputs else row.fruitless_attempts + 1
         if lost and fruitless < FRUITLESS_ATTEMPTS:
             return Outcome(
@@ -204,10 +223,12 @@ class Job:
             changes |= dict.fromkeys(self.forgets)
         else:
             changes |= self.ended
-        # What it read may be deleted from now on, and what it made is held by those whose it is.
-        also = _both(also, lambda: PlacementBlob.objects.filter(placement__owner_id=row.pk).delete())
+        # What it read may be deleted from now on, and what it made is held by those whose it is. What is on a lost
+        # host may still be written: that is let go with its placement.
+        held = PlacementBlob.objects.filter(placement__owner_id=row.pk).exclude(placement__goal=Goal.DELETE)
+        also = _both(also, held.delete)
         words = {
-            "cancelled": ("Cancelled", self.cancelled(changes)),
+            "cancelled": ("Cancelled", self.cancelled(row, changes)),
             DELETED: ("Deleted", ""),
         }
         reason, message = words.get(row.ending, (row.reason, row.message))
@@ -236,13 +257,27 @@ def placements_of(row: Any) -> list[Placement]:
     return sorted(found, key=lambda placement: int(placement.slot.rpartition("-")[2]))
 
 
-def culprit(failed: list[Placement]) -> Placement:
-    """Of several nodes that ended badly, the one that tells why: one that ended by itself, and the first of them."""
+def refused(placement: Placement) -> bool:
+    """Whether its target, or a step before that, would not have it: so it would be the next time too."""
+    return placement.phase == "failed" and placement.applied_generation == 0 and placement.reason != "Lost"
 
-    def order(placement: Placement) -> tuple[bool, str]:
+
+def culprit(failed: list[Placement]) -> Placement:
+    """Of several nodes that ended badly, the one that tells why.
+
+    One that was refused, else one that failed by itself, else one that was killed before we stopped the others; of
+    several the first.
+    """
+
+    def order(placement: Placement) -> tuple[int, str]:
         seen = last_seen(placement)
-        by_itself = placement.phase == "failed" and seen.exit is not None and seen.exit.reason not in LOST
-        return not by_itself, seen.times.get("exited", "~")
+        if refused(placement):
+            rank = 0
+        elif placement.phase == "failed" and seen.exit is not None and seen.exit.reason not in LOST:
+            rank = 1
+        else:
+            rank = 2 if placement.stop_asked_at is None else 3
+        return rank, seen.times.get("exited", "~")
 
     return min(failed, key=order)
 
@@ -258,16 +293,18 @@ def attempt_outputs(row: Any) -> dict[str, Blob]:
 def settle_placements(owner_id: UUID, goal: str, context: Context) -> int:
     """Want every placement of an owner stopped or deleted; returns how many are not there yet.
 
-    Those on a lost host are not waited for: they keep what they hold until the host is back or declared dead.
+    Those on a lost host are not waited for: they keep what they hold until the host is back or declared dead, and
+    then go whole, since nothing that they leave counts any more.
     """
     left = [row for row in services.of_owner(owner_id) if goal == Goal.DELETE or not row.is_final]
-    behind = [row for row in left if row.goal == Goal.RUN or (goal == Goal.DELETE and row.goal != Goal.DELETE)]
+    wanted = {row.pk: Goal.DELETE if row.place.lost_at and not row.is_final else goal for row in left}
+    behind = [row.pk for row in left if row.goal not in {wanted[row.pk], Goal.DELETE}]
     if behind:
 
         def write() -> None:
-            for placement in lock(Placement, [row.pk for row in behind]):
-                if goal == Goal.DELETE or not placement.is_final:
-                    want(placement, WINDLASS, goal=goal)
+            for placement in lock(Placement, behind):
+                if wanted[placement.pk] == Goal.DELETE or not placement.is_final:
+                    want(placement, WINDLASS, goal=wanted[placement.pk])
 
         context.record("settle", write)
     return sum(not row.place.lost_at for row in left)

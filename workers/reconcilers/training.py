@@ -180,8 +180,9 @@ def kept(run: TrainingRun, outputs: dict[str, Blob]) -> dict[str, Any]:
     return {"checkpoint": outputs["checkpoint"]} if "checkpoint" in outputs else {}
 
 
-def cancelled(changes: dict[str, Any]) -> str:
-    return f"Cancelled. {'Its checkpoint is kept.' if 'checkpoint' in changes else 'It had no checkpoint yet.'}"
+def cancelled(run: TrainingRun, changes: dict[str, Any]) -> str:
+    has_one = run.checkpoint is not None or "checkpoint" in changes
+    return f"Cancelled. {'Its checkpoint is kept.' if has_one else 'It had no checkpoint yet.'}"
 
 
 def finish(run: TrainingRun, placement: Placement, outputs: dict[str, Blob]) -> Ending:
