@@ -16,11 +16,15 @@ import signal
 import sys
 import time
 import traceback
+from typing import TYPE_CHECKING
 
 from apps.training.hyperparameters import RECIPES, validate
 from workers.training.dataset import Dataset, read_dataset
 from workers.training.failure import Failure, read_failure, write_failure
 from workers.training.settings import Settings, out_directory, read_settings, refuse
+
+if TYPE_CHECKING:
+    from workers.training.processes import Processes
 
 STOPPED = 128 + signal.SIGTERM
 HUNG_UP = 128 + signal.SIGHUP  # as of one who was killed: the cause is where the other process was
@@ -33,11 +37,13 @@ def main() -> int:
         # torchrun starts a failed run again; this one failed for a reason that a restart does not change.
         return 1
     try:
+        if failed:
+            _tell(failed)
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         settings = read_settings(processes)
         dataset = read_dataset(settings.data, RECIPES[settings.hyperparameters["recipe"]].dataset_kind)
         refuse(validate(settings.hyperparameters, processes, len(dataset.train)))
-        return _train(settings, dataset, failed)
+        return _train(settings, dataset)
     except Failure as failure:
         reason = failure
     except OSError as error:
@@ -61,7 +67,7 @@ def main() -> int:
     return 1
 
 
-def _train(settings: Settings, dataset: Dataset, failed: Failure | None) -> int:
+def _train(settings: Settings, dataset: Dataset) -> int:
     began = time.monotonic()
     # Late: a run that can't start says so at once, without loading torch.
     import torch
@@ -72,9 +78,7 @@ def _train(settings: Settings, dataset: Dataset, failed: Failure | None) -> int:
 
     settings.out.mkdir(parents=True, exist_ok=True)
     with joined_processes() as processes:
-        told = processes.shared((failed.code, failed.message) if failed else None)
-        if known := [words for words in told if words]:
-            raise Failure(*known[0])  # of any node: the others would start again and again, and wait for that one
+        _hear(processes, None)
         training = Training(settings, dataset, processes)
         processes.say(f"Ready after {time.monotonic() - began:.1f} s; processes: {processes.world_size}.")
         trained_from = time.monotonic()
@@ -99,6 +103,21 @@ def _train(settings: Settings, dataset: Dataset, failed: Failure | None) -> int:
         )
         processes.say(f"Wrote the model and its reference graph in {time.monotonic() - wrote_from:.1f} s.")
     return 0
+
+
+def _tell(failed: Failure) -> None:
+    """Meet the other nodes once more, so that they end too: they would start again and again, and wait for this one."""
+    from workers.training.processes import joined_processes
+
+    with joined_processes() as processes:
+        _hear(processes, failed)
+
+
+def _hear(processes: Processes, failed: Failure | None) -> None:
+    """Raises Failure, on all, if this process or another one has failed for a reason that a restart doesn't change."""
+    told = processes.shared((failed.code, failed.message) if failed else None)
+    if known := [words for words in told if words]:
+        raise Failure(*known[0])
 
 
 def _lost_process(error: Exception) -> bool:

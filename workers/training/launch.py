@@ -7,7 +7,8 @@ first), WINDLASS_NODE_RANK says which this one is, and WINDLASS_ADDRESS is its o
 
 torchrun itself ends with 1 and a trace of its own after SIGTERM and after any failure. This ends with 143 after
 SIGTERM (once the processes had 30 s to write a checkpoint), and else with the exit code of the process that failed
-first, 128 + n for one that signal n killed.
+first, 128 + n for one that signal n killed. Where the other nodes are gone it ends with 129, as if it was killed with
+them.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import torch.distributed
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
 
 GRACE_SECONDS = 30.0
 JOIN_SECONDS = 300
+HUNG_UP = 128 + signal.SIGHUP
 _SIOCGIFCONF, _INTERFACES, _IFREQ_BYTES = 0x8912, 128, 40
 
 
@@ -50,6 +54,10 @@ def main(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end_children()
         return 128 + int(stop.sigval)
+    except (RendezvousError, torch.distributed.DistError) as error:
+        why = str(error) or type(error).__name__
+        print(f"The other nodes of the run are gone, or never came: {why}", file=sys.stderr, flush=True)
+        return HUNG_UP
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = int(failure.exitcode)

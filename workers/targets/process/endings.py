@@ -120,7 +120,9 @@ def _quoted(said: str) -> str:
 
 def _by_signal(number: int, subject: str) -> Exit:
     name = signal.Signals(number).name
-    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    if number == signal.SIGHUP:  # as a training program ends when the line to another process is gone
+        return Exit(None, number, "killed", f"{subject} lost the others of its job: a process, a node or the network.")
+    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         return Exit(None, number, "killed", f"{subject} was killed by signal {number} ({name}).")
     return Exit(
         None,
