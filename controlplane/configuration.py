@@ -154,6 +154,14 @@ class Configuration(BaseSettings):
     allow_uncaged_scripts: bool = Field(
         False, description="run uploaded scripts although this host cannot isolate them", examples=["false"]
     )
+    allowed_private_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="networks that are not the internet, where a Kubernetes that somebody brings may nevertheless be",
+        examples=["10.20.0.0/16,192.168.7.4/32"],
+    )
+    image: str = Field(
+        "windlass:0.1.0", description="the image that pods are made of", examples=["registry.example.org/windlass:1"]
+    )
     python: Path = Field(
         Path(sys.executable), description="the Python that runs workloads", examples=["/usr/bin/python3.11"]
     )
@@ -178,6 +186,22 @@ class Configuration(BaseSettings):
     @classmethod
     def split_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_private_cidrs", mode="before")
+    @classmethod
+    def networks(cls, value: Any) -> Any:
+        ranges = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        try:
+            return tuple(str(ipaddress.ip_network(part)) for part in ranges if part)
+        except ValueError as error:
+            raise ValueError(f"not a list of networks with commas between them: {error}") from None
+
+    @field_validator("image", mode="after")
+    @classmethod
+    def image_reference(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]*", value):
+            raise ValueError("not the name of an image")
+        return value
 
     @field_validator("run", mode="after")
     @classmethod

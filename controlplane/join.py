@@ -207,7 +207,7 @@ def join(var: Path, token: Token, address: str, cpus: float, memory_bytes: int) 
     )
     (var / "passage").mkdir(mode=0o700, exist_ok=True)
     keep_certificate(var, str(answer["certificate"]), key)
-    replace_file(var / "keys.json", json.dumps(answer["keys"]).encode() + b"\n")
+    keep_keys(var, answer["keys"])
     guest.save(var)  # last: with it the machine has joined
     return guest
 
@@ -246,6 +246,10 @@ def keep_certificate(var: Path, certificate: str, key: str) -> None:
     replace_file(identity_path(var), secret(certificate, key))
 
 
+def keep_keys(var: Path, keys: Any) -> None:
+    replace_file(var / "keys.json", json.dumps(keys).encode() + b"\n")
+
+
 def _kept(var: Path) -> tuple[str, str]:
     """This host's certificate and key. Raises JoinFailed."""
     try:
@@ -256,11 +260,10 @@ def _kept(var: Path) -> tuple[str, str]:
 
 
 def enter(var: Path, guest: Guest) -> None:
-    """Make sure that the door lets this host in, and that its certificate stays valid. Raises JoinFailed."""
+    """Pass the door: with another certificate, and the installation's keys as they are now. Raises JoinFailed."""
     greet(guest.door, guest.authority)
-    name = f"{guest.id}.web.windlass"
     try:
-        ask(guest.door, name, _own_context(var, guest), "GET", "/parts/none/0")  # any answer comes from behind the door
+        renew(var, guest)
     except (OSError, http.client.HTTPException) as error:
         raise JoinFailed(
             f"The door at {guest.door} is there, but does not let this host (“{guest.name}”) in ({error}): it was "
@@ -268,27 +271,35 @@ def enter(var: Path, guest: Guest) -> None:
             "machine, then here what that prints.",
             passing=isinstance(error, TimeoutError),
         ) from None
-    except ValueError:
-        return
-    renew_if_due(var, guest)
 
 
-def renew_if_due(var: Path, guest: Guest) -> bool:
-    """Another certificate for the same key, where the present one ends within a month. Raises JoinFailed."""
-    from cryptography import x509
-
-    certificate, key = _kept(var)
-    ends = x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
-    if ends - datetime.now(UTC) > RENEW:
-        return False
-    content = {"certificate": certificate, "request": request_for(key)}
+def renew(var: Path, guest: Guest) -> None:
+    """Another certificate for the same key. Raises JoinFailed, OSError, HTTPException."""
+    _certificate, key = _kept(var)
     name = f"{guest.id}.web.windlass"
+    content = {"request": request_for(key)}
     try:
         status, told, _own = ask(guest.door, name, _own_context(var, guest), "POST", "/hosts/renew", content)
         if status != 200:
-            raise JoinFailed(str(told.get("message", f"The certificate was not renewed: {status}.")))
+            words = f"The installation behind the door answered {status}."
+            raise JoinFailed(str(told.get("message", words)), passing=status >= 500)
         keep_certificate(var, str(told["certificate"]), key)
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        keep_keys(var, told["keys"])
+    except (ValueError, KeyError) as error:
+        raise JoinFailed(f"What came from behind the door is no certificate: {error!r}.", passing=True) from None
+
+
+def renew_if_due(var: Path, guest: Guest) -> bool:
+    """Renew a certificate that ends within a month, and say whether it was. Raises JoinFailed."""
+    from cryptography import x509
+
+    certificate, _key = _kept(var)
+    ends = x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+    if ends - datetime.now(UTC) > RENEW:
+        return False
+    try:
+        renew(var, guest)
+    except (OSError, http.client.HTTPException) as error:
         words = f"This host's certificate ends at {ends:%Y-%m-%d} and could not be renewed yet ({error})."
         raise JoinFailed(words, passing=True) from None
     return True

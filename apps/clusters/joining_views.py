@@ -1,14 +1,22 @@
-"""What a machine that joins asks of the web server, all of it through the door. JSON in and out, no session."""
+"""What a machine that joins asks of the web server. JSON in and out, no session.
+
+The answers hold the installation's keys, so they are for the door alone, which shows its secret, and says which host
+asks it (workers/door/door.py). Whoever asks in another way is told that there is nothing here.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import functools
+import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
+from django.conf import settings
+from django.http import Http404, HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
@@ -17,6 +25,25 @@ from apps.clusters import joining
 from apps.core.version import source_digest
 
 
+def for_the_door(view: Callable[[HttpRequest], JsonResponse]) -> Callable[[HttpRequest], JsonResponse]:
+    @functools.wraps(view)
+    def guarded(request: HttpRequest) -> JsonResponse:
+        shown, secret = request.headers.get("X-Windlass-Door", ""), _secret_of_the_door()
+        if not secret or not hmac.compare_digest(shown.encode(), secret.encode()):
+            raise Http404
+        return view(request)
+
+    return guarded
+
+
+def _secret_of_the_door() -> str:
+    try:
+        return str(json.loads((settings.WINDLASS_DOOR_DIRECTORY / "identity.json").read_bytes())["secret"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+@for_the_door
 @require_GET
 def authority(request: HttpRequest) -> JsonResponse:
     """{"authority": PEM, "version", "time": unix seconds}. Whoever asks knows the authority's checksum already."""
@@ -24,6 +51,7 @@ def authority(request: HttpRequest) -> JsonResponse:
     return JsonResponse(told)
 
 
+@for_the_door
 @csrf_exempt  # the invitation's secret is the right; no cookie counts
 @require_POST
 def join(request: HttpRequest) -> JsonResponse:
@@ -46,13 +74,14 @@ def join(request: HttpRequest) -> JsonResponse:
         return _refused(400, "This is no request to join. Bring both machines to the same version, then try again.")
 
 
-@csrf_exempt  # signed by the host's own key
+@for_the_door
+@csrf_exempt  # no cookie counts; the door has asked for the host's key
 @require_POST
 def renew(request: HttpRequest) -> JsonResponse:
-    """{"certificate", "request"} -> {"certificate"}"""
+    """{"request"} -> {"certificate", "keys"}"""
     try:
-        given = _given(request)
-        return JsonResponse({"certificate": joining.renew(str(given["certificate"]), str(given["request"]))})
+        host_id = request.headers.get("X-Windlass-Host", "")
+        return JsonResponse(joining.renew(host_id, str(_given(request)["request"])))
     except joining.NotLetIn as refusal:
         return _refused(refusal.status, refusal.message)
     except (KeyError, ValueError):

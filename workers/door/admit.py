@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,14 +45,16 @@ def _identity(directory: Path) -> Identity:
     """The door's certificate: kept while it is valid for long enough and of the same authority."""
     authority = joining.authority()
     path = directory / "identity.json"
+    showing = secrets.token_hex(32)
     try:
         kept = Identity(**json.loads(path.read_bytes()))
         ends = x509.load_pem_x509_certificate(kept.certificate.encode()).not_valid_after_utc
         if kept.authority == authority.certificate and ends - datetime.now(UTC) > RENEW:
             return kept
+        showing = kept.secret
     except (OSError, ValueError, TypeError):
         pass  # none yet, or one that can't be read
     made = certificates.issue(authority, "door.windlass", names=SERVER_NAMES, server=True, days=SERVER_DAYS)
-    fresh = Identity(made.certificate, made.key, authority.certificate)
+    fresh = Identity(made.certificate, made.key, authority.certificate, showing)
     replace_file(path, orjson.dumps(fresh.__dict__))
     return fresh

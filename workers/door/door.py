@@ -22,6 +22,7 @@ from workers.gateway.files import discovery, typed
 JOIN = "join.windlass"
 SERVER_NAMES = ("door.windlass", JOIN, "*.web.windlass")
 LISTENER = "envoy.config.listener.v3.Listener"
+DOOR_HEADER, HOST_HEADER = "x-windlass-door", "x-windlass-host"
 JOIN_BODY_BYTES = 64 * 1024
 _HTTP = "envoy.extensions.filters.http"
 
@@ -55,11 +56,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Identity:
-    """The door's own certificate and key, and the authority that signs hosts; all PEM."""
+    """The door's own certificate and key, and the authority that signs hosts; all PEM. `secret`: what it shows the web
+    server, which answers some requests to the door alone."""
 
     certificate: str
     key: str
     authority: str
+    secret: str
 
 
 def door_bootstrap(behind: Behind, listeners: str) -> dict[str, Any]:
@@ -71,12 +74,12 @@ def door_bootstrap(behind: Behind, listeners: str) -> dict[str, Any]:
 
 def listeners(plan: Plan, identity: Identity, hosts: Iterable[Admitted]) -> bytes:
     """The whole file that Envoy watches."""
-    chains = [_chain(JOIN, identity, None, _web("join", _JOIN_ROUTES, buffer_bytes=JOIN_BODY_BYTES))]
+    chains = [_chain(JOIN, identity, None, _web(identity, None))]
     for host in sorted(hosts, key=lambda host: host.id):
         chains += [
             _chain(f"{host.id}.{name}.windlass", identity, host, forward(name)) for name, _path in _sockets(plan.behind)
         ]
-        chains.append(_chain(f"{host.id}.web.windlass", identity, host, _web("web", _HOST_ROUTES)))
+        chains.append(_chain(f"{host.id}.web.windlass", identity, host, _web(identity, host)))
     inspector = typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
     listener = {
         "name": "door",
@@ -141,10 +144,11 @@ _HOST_ROUTES = [
 ]
 
 
-def _web(name: str, routes: list[dict[str, Any]], buffer_bytes: int = 0) -> list[dict[str, Any]]:
-    """HTTP to the web server, these paths only. `buffer_bytes`: the largest request, and few a second."""
+def _web(identity: Identity, host: Admitted | None) -> list[dict[str, Any]]:
+    """HTTP to the web server, some paths only; it is told by whom it is asked. From nobody yet: small, and few."""
+    name, routes = ("web", _HOST_ROUTES) if host else ("join", _JOIN_ROUTES)
     filters = []
-    if buffer_bytes:
+    if not host:
         bucket = {"max_tokens": 50, "tokens_per_fill": 10, "fill_interval": "1s"}
         always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
         limit = typed(
@@ -154,12 +158,23 @@ def _web(name: str, routes: list[dict[str, Any]], buffer_bytes: int = 0) -> list
             filter_enabled=always,
             filter_enforced=always,
         )
-        buffer = typed(f"{_HTTP}.buffer.v3.Buffer", max_request_bytes=buffer_bytes)
+        buffer = typed(f"{_HTTP}.buffer.v3.Buffer", max_request_bytes=JOIN_BODY_BYTES)
         filters += [
             {"name": "envoy.filters.http.local_ratelimit", "typed_config": limit},
             {"name": "envoy.filters.http.buffer", "typed_config": buffer},
         ]
     filters.append({"name": "envoy.filters.http.router", "typed_config": typed(f"{_HTTP}.router.v3.Router")})
+    told = {DOOR_HEADER: identity.secret, **({HOST_HEADER: host.id} if host else {})}
+    reached = {
+        "name": name,
+        "domains": ["*"],
+        "routes": routes,
+        "request_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in told.items()
+        ],
+        "request_headers_to_remove": [] if host else [HOST_HEADER],
+    }
     manager = typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
@@ -172,6 +187,6 @@ def _web(name: str, routes: list[dict[str, Any]], buffer_bytes: int = 0) -> list
         stream_idle_timeout="60s",
         common_http_protocol_options={"idle_timeout": "60s", "headers_with_underscores_action": "REJECT_REQUEST"},
         http_filters=filters,
-        route_config={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
+        route_config={"name": name, "virtual_hosts": [reached]},
     )
     return [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
