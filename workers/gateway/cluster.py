@@ -12,6 +12,7 @@ a backend would keep the request, and all its retries, with the backend that is 
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ BACKEND_KEY = "backend"
 # Between 0 (shares hold whatever a replica is at) and 1 (replicas with equally many requests in flight): a share is
 # kept to about a hundredth where replicas keep up, and one that stalls, with 50 requests waiting, gets half of its own.
 LEAN_TO_IDLE = 0.2
+UNACKNOWLEDGED_MILLISECONDS = 5000
 
 
 def replicas_cluster(endpoints: Path) -> dict[str, Any]:
@@ -70,11 +72,23 @@ def cluster_settings() -> dict[str, Any]:
             }
         ],
         "outlier_detection": _outlier_detection(),
-        # A host that vanished without a word (no RST) is noticed within 11 s instead of at the request's timeout.
+        # A host that vanished without a word (no RST) is noticed within seconds instead of at the request's timeout:
+        # by keepalive where an answer is awaited, by the other where a request was sent and nothing acknowledged it.
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_time": 5, "keepalive_interval": 2, "keepalive_probes": 3}
         },
+        "upstream_bind_config": {"socket_options": [_tcp_user_timeout(UNACKNOWLEDGED_MILLISECONDS)]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
+    }
+
+
+def _tcp_user_timeout(milliseconds: int) -> dict[str, Any]:
+    return {
+        "description": "TCP_USER_TIMEOUT",
+        "level": socket.IPPROTO_TCP,
+        "name": socket.TCP_USER_TIMEOUT,
+        "int_value": milliseconds,
+        "state": "STATE_PREBIND",
     }
 
 
