@@ -1,0 +1,192 @@
+"""A deployment on two places at once keeps its promise through the death of either, and through moves: every prediction
+of a steady load is answered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.product import Load, Product, free_port, until
+from tests.faults.second_host import SecondHost, Wire, checkout, invite
+from tests.figures import measured
+from workers.targets.process.target import stop_all
+
+RATE = 120
+TIME_SCALE = 0.4  # a host is lost after 24 s; it sends a heartbeat every 10 s
+LONGEST_MS = 12_000  # a cut is noticed after 5 s without an acknowledgement; then the request goes elsewhere
+SECONDS = float(os.environ.get("TWO_TARGETS_SECONDS", "45"))  # shorter while one works on it
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are made by root"),
+    pytest.mark.skipif(shutil.which("ip") is None, reason="needs the program ip (Debian: apt-get install iproute2)"),
+]
+
+
+class Stands:
+    """One deployment over this machine and another one."""
+
+    def __init__(self, product: Product, second: SecondHost) -> None:
+        self.product, self.second = product, second
+        self.places: dict[str, str] = {}
+
+        def known() -> bool:
+            self.places = {row["name"]: row["id"] for row in product.api("GET", "places")["items"]}
+            return "second" in self.places
+
+        until(known, 30, "both places")
+        self.near = next(name for name in self.places if name != "second")
+        body = {"name": "tiny", "export": product.exports()[0], "memory_bytes": 300 * 2**20, "spread": self.both()}
+        self.id = str(product.api("POST", "deployments", body)["id"])
+
+    def both(self, near: int = 60, far: int = 40) -> list[dict[str, Any]]:
+        return [self.on(self.near, 2, near), self.on("second", 2, far)]
+
+    def on(self, name: str, replicas: int, weight: int = 100) -> dict[str, Any]:
+        return {"place": self.places[name], "replicas": replicas, "weight": weight}
+
+    def spread(self, *parts: dict[str, Any]) -> None:
+        self.product.api("PATCH", f"deployments/{self.id}", {"spread": list(parts)})
+
+    def row(self) -> dict[str, Any]:
+        row: dict[str, Any] = self.product.api("GET", f"deployments/{self.id}")
+        return row
+
+    def counts(self) -> tuple[int, int]:
+        """How many replicas there are here and there."""
+        return len(self.product.replicas()), len(self.second.programs("workers.serving"))
+
+    def settled(self, near: int, far: int, timeout_seconds: float = 90) -> None:
+        def is_settled() -> bool:
+            row = self.row()
+            return bool(
+                row["phase"] == "serving"
+                and row["reason"] == "Serving"
+                and row["ready_replicas"] == near + far
+                and self.counts() == (near, far)
+            )
+
+        try:
+            until(is_settled, timeout_seconds, "the deployment serves what is wanted")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.row()} {self.counts()}") from error
+
+    def says(self, phase: str, words: str, timeout_seconds: float = 60) -> None:
+        def told() -> bool:
+            row = self.row()
+            return row["phase"] == phase and words in row["message"]
+
+        try:
+            until(told, timeout_seconds, words)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.row()}") from error
+
+
+def kill_programs(var: Path) -> None:
+    """SIGKILL to every shim and every replica below, as when the machine loses its power."""
+    marks = str(var).encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+                if marks in told and (b"workers.targets.process.shim" in told or b"WINDLASS_WORKLOAD=" in told):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+@pytest.fixture(scope="module")
+def stands() -> Iterator[Stands]:
+    folder = Path(tempfile.mkdtemp(prefix="windlass-two-"))
+    try:
+        wire = Wire()
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(folder)
+        pytest.skip(f"no network namespace can be made here: {error.stderr}")
+    product, second = Product(folder), SecondHost(folder / "second", wire)
+    product.project = checkout(folder / "first")
+    product.time_scale = TIME_SCALE
+    product.more = {"HOST_ADDRESS": wire.here, "HOSTS_PORT": free_port()}
+    try:
+        product.up()
+        second.start(invite(product, "second"))
+        second.joined()
+        until(lambda: product.api("GET", "dataset-versions")["items"][0]["phase"] == "ready", 60, "the example")
+        stands = Stands(product, second)
+        stands.settled(2, 2)
+        yield stands
+    finally:
+        second.end()
+        product.stop()
+        stop_all(product.var / "workloads", 1.0)
+        wire.remove()
+        if os.environ.get("SERVING_KEEP"):
+            print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def under_load(stands: Stands, what: str, disturb: Callable[[], None]) -> None:
+    with Load(stands.product, RATE, clients=128) as load:
+        load.until(min(5.0, SECONDS / 5))
+        disturb()
+        load.until(SECONDS)
+    answers, began = load.answers, load.began
+    measured(f"{what}: requests", answers.sent, "requests", f"{RATE}/s", answers.sent >= 0.9 * RATE * load.seconds)
+    measured(f"{what}: failed", len(answers.errors), "requests", "0", not answers.errors)
+    measured(f"{what}: p99", answers.percentile_ms(0.99), "ms", "reported", True)
+    longest = answers.percentile_ms(1)
+    measured(f"{what}: longest", longest, "ms", f"{LONGEST_MS}", longest < LONGEST_MS)
+    assert longest < LONGEST_MS
+    assert not answers.errors, [(round(at - began, 2), words) for at, words in answers.errors[:20]]
+
+
+def test_the_other_machine_loses_its_power_and_comes_back(stands: Stands) -> None:
+    def disturb() -> None:
+        stands.second.kill()
+        kill_programs(stands.second.var)
+        stands.says("degraded", "second is lost")
+        stands.second.start()
+        stands.second.joined()
+        stands.settled(2, 2)
+
+    under_load(stands, "far machine dead and back", disturb)
+
+
+def test_the_other_machine_is_cut_off_and_comes_back(stands: Stands) -> None:
+    def disturb() -> None:
+        stands.second.wire.cut()
+        stands.says("degraded", "second is lost")
+        stands.second.wire.mend()
+        stands.settled(2, 2)
+
+    under_load(stands, "far machine cut off and back", disturb)
+
+
+def test_every_replica_here_dies(stands: Stands) -> None:
+    def disturb() -> None:
+        kill_programs(stands.product.var)
+        time.sleep(1)
+        stands.settled(2, 2)
+
+    under_load(stands, "near replicas and their shims dead", disturb)
+
+
+def test_it_moves_there_and_back(stands: Stands) -> None:
+    def disturb() -> None:
+        stands.spread(stands.on("second", 2))
+        stands.settled(0, 2)
+        stands.spread(stands.on(stands.near, 2))
+        stands.settled(2, 0)
+        stands.spread(*stands.both(30, 70))
+        stands.settled(2, 2)
+
+    under_load(stands, "moved there and back", disturb)
