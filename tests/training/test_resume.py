@@ -69,3 +69,20 @@ def test_a_checkpoint_of_another_model_is_refused(alone: Processes, digits: Path
     with pytest.raises(Failure, match="is of another model") as refused:
         train(alone, digits, tmp_path / "out", carried_in=tmp_path / "in", steps=1, recipe="image_classifier")
     assert refused.value.code == "CheckpointMismatch"
+
+
+def test_a_damaged_checkpoint_is_refused(alone: Processes, digits: Path, tmp_path: Path):
+    train(alone, digits, tmp_path / "in", steps=1, **SETTINGS)
+    for path in (tmp_path / "in" / "checkpoint" / "step-1").glob("*.distcp"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Failure, match="can't be read") as refused:
+        train(alone, digits, tmp_path / "out", carried_in=tmp_path / "in", steps=2, **SETTINGS)
+    assert refused.value.code == "CheckpointDamaged"
+
+
+def test_what_keeps_a_checkpoint_from_being_written_is_told_as_it_is(alone: Processes, digits: Path, tmp_path: Path):
+    training = train(alone, digits, tmp_path, steps=1, **SETTINGS)
+    shutil.rmtree(tmp_path / "checkpoint-writing")
+    (tmp_path / "checkpoint-writing").write_text("no folder")
+    with pytest.raises(OSError):
+        training.checkpoints.finish(2)
