@@ -8,6 +8,7 @@ import ipaddress
 import os
 from pathlib import Path
 
+from apps.core.version import source_digest
 from controlplane import configuration, installation
 from controlplane.configuration import ELSEWHERE, Configuration
 from controlplane.embedded import door
@@ -45,7 +46,9 @@ def passage_of(settings: Configuration, guest: Guest) -> Program:
         services.append(("postgres", sockets["postgres"]))
     if settings.embedded_valkey:
         services.append(("valkey", sockets["valkey"]))
-    plan = Passage(guest.id, place(guest.door), guest.authority, str(identity_path(settings.var)), services)
+    plan = Passage(
+        guest.id, source_digest(), place(guest.door), guest.authority, str(identity_path(settings.var)), services
+    )
     return door.passage(settings, settings.var / "passage", plan)
 
 

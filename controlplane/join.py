@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.core.version import source_digest
-from workers.door.door import JOIN
+from workers.door.door import JOIN, name_at_door
 from workers.door.passage import secret
 from workers.gateway.files import replace_file
 
@@ -276,7 +276,7 @@ def enter(var: Path, guest: Guest) -> None:
 def renew(var: Path, guest: Guest) -> None:
     """Another certificate for the same key. Raises JoinFailed, OSError, HTTPException."""
     _certificate, key = _kept(var)
-    name = f"{guest.id}.web.windlass"
+    name = name_at_door(guest.id, source_digest(), "web")
     content = {"request": request_for(key)}
     try:
         status, told, _own = ask(guest.door, name, _own_context(var, guest), "POST", "/hosts/renew", content)

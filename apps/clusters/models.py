@@ -14,7 +14,8 @@ class Host(Typed):
     """`queue` is "host:<id>"; `lost_at` is set when no heartbeat came for a minute, and cleared when one does.
 
     `declared_dead_at`: an administrator said that it never comes back, so what ran there is taken for gone.
-    `certificate_sha256`: of the client certificate that a host elsewhere joins with; "" for one beside the database.
+    `certificate_sha256`: of the public key in the client certificate that a host elsewhere joins with, so that it stays
+    when that is renewed; "" for one beside the database.
     `isolation`: in a sentence, how user code is kept apart there; `caged`: whether uploaded scripts may run.
     """
 

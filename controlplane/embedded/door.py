@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 
+from apps.core.version import source_digest
 from controlplane.configuration import Configuration
 from controlplane.embedded.envoy import accepts
 from controlplane.embedded.program import Program
@@ -25,7 +26,7 @@ def door_plan(configuration: Configuration) -> Plan:
         valkey=sockets["valkey"] if configuration.embedded_valkey else "",
         web=(configuration.reachable_bind.strip("[]"), configuration.port),
     )
-    return Plan(configuration.hosts_bind, configuration.hosts_port, configuration.door_address, behind)
+    return Plan(configuration.hosts_bind, configuration.hosts_port, configuration.door_address, behind, source_digest())
 
 
 def services_here(configuration: Configuration) -> dict[str, str]:

@@ -6,6 +6,7 @@ import re
 
 from controlplane.configuration import Configuration, unknown_variables, variable_of
 from controlplane.embedded.envoy import accepts
+from controlplane.join import Guest
 from controlplane.up import programs, record
 
 
@@ -36,6 +37,8 @@ def health(configuration: Configuration) -> dict[str, bool]:
         }
     except (OSError, ValueError, KeyError):
         recorded = {}
+    if Guest.of(configuration.var):
+        return {**recorded, "passage answers": accepts("127.0.0.1", configuration.port)}
     reachable = configuration.reachable_bind.strip("[]")
     return {
         **recorded,

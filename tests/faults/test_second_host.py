@@ -201,7 +201,9 @@ def test_a_cut_of_two_minutes_loses_nothing_and_doubles_nothing(hosts: Hosts, de
 
 
 def test_who_was_forgotten_is_not_let_in_again(hosts: Hosts) -> None:
+    assert hosts.second.programs(SERVER), "something runs there"
     hosts.second.stop()
+    assert hosts.second.programs(SERVER) == {}, "a stop in good order stops what runs there too"
     host = hosts.row("second")["id"]
     until(lambda: hosts.row("second")["lost_at"], 90, "lost")
     hosts.product.api("POST", f"hosts/{host}/declare-dead")

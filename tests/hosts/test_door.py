@@ -121,6 +121,14 @@ def test_a_key_that_nobody_certified_does_not_pass(living_door: Door) -> None:
     assert "does not let this host" in refused(living_door, guest)
 
 
+def test_code_of_another_version_finds_no_way_in(living_door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = living_door.join()
+    entered(living_door, guest)
+    monkeypatch.setattr(join, "source_digest", lambda: "f" * 64)
+    with pytest.raises(OSError):
+        join.renew(living_door.folder / "second", guest)
+
+
 def test_joining_needs_no_certificate_and_gives_nothing_but_joining(living_door: Door) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -16,6 +16,7 @@ from workers.door.passage import Passage, passage_bootstrap, secret
 from workers.gateway.bootstrap import envoy_command
 
 HOSTS = (Admitted("0000-1", "ab" * 32), Admitted("0000-2", "cd" * 32))
+VERSION = "f" * 64
 BEHIND = Behind("/run/p.sock", "/run/v.sock", ("127.0.0.1", 8000))
 
 
@@ -33,7 +34,9 @@ def accepted(content: dict[str, Any], folder: Path) -> subprocess.CompletedProce
 
 
 def listener(identity: Identity, behind: Behind = BEHIND, hosts: tuple[Admitted, ...] = HOSTS) -> dict[str, Any]:
-    found = json.loads(listeners(Plan("127.0.0.1", 8443, "10.0.0.5:8443", behind), identity, hosts))["resources"][0]
+    found = json.loads(listeners(Plan("127.0.0.1", 8443, "10.0.0.5:8443", behind, VERSION), identity, hosts))[
+        "resources"
+    ][0]
     del found["@type"]
     return dict(found)
 
@@ -48,7 +51,7 @@ def test_envoy_takes_the_doors(identity: Identity, tmp_path: Path) -> None:
 def test_envoy_takes_a_passages(identity: Identity, tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_bytes(secret(identity.certificate, identity.key))
     services: list[tuple[str, str | int]] = [("web", 8000), ("postgres", str(tmp_path / ".s.PGSQL.5432"))]
-    plan = Passage("0000-1", ("10.0.0.5", 8443), identity.authority, str(tmp_path / "identity.json"), services)
+    plan = Passage("0000-1", VERSION, ("10.0.0.5", 8443), identity.authority, str(tmp_path / "identity.json"), services)
     ran = accepted(passage_bootstrap(plan), tmp_path)
     assert ran.returncode == 0, ran.stderr
 
@@ -73,7 +76,7 @@ def test_without_hosts_there_is_only_joining(identity: Identity) -> None:
 def test_services_elsewhere_are_not_passed_through(identity: Identity) -> None:
     behind = Behind("", "", ("127.0.0.1", 8000))
     names = [chain["name"] for chain in listener(identity, behind)["filter_chains"]]
-    assert names == ["join.windlass", "0000-1.web.windlass", "0000-2.web.windlass"]
+    assert names == ["join.windlass", "0000-1-ffffffffffff.web.windlass", "0000-2-ffffffffffff.web.windlass"]
 
 
 def test_one_hosts_part_is_the_same_whoever_else_joins(identity: Identity) -> None:

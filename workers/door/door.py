@@ -1,8 +1,9 @@
 """The door: Envoy on the one TLS port of the main machine that other machines reach.
 
 By the name that a client asks for (SNI): `join.windlass` takes nothing but a request to join, without a client
-certificate. `<host>.postgres.windlass`, `<host>.valkey.windlass` and `<host>.web.windlass` are there for each host that
-has joined, and open for its key alone. PostgreSQL and Valkey behind it trust whoever reaches their sockets: the door
+certificate. `<host>-<version>.postgres.windlass`, `.valkey.windlass` and `.web.windlass` are there for each host that
+has joined, open for its key alone, and for the code that runs here: a host that was not brought to the new version
+finds no way in, instead of misreading new tables. PostgreSQL and Valkey behind it trust whoever reaches their sockets: the door
 is their authentication, and who passes it is the owner of the database.
 
 Each host has filter chains of its own, so that forgetting one closes its open connections (after Envoy's drain time)
@@ -46,12 +47,13 @@ class Behind:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the door listens, "address:port" where other machines reach it, and what is behind it."""
+    """Where the door listens, "address:port" where other machines reach it, what is behind it, and for which code."""
 
     bind: str
     port: int
     address: str
     behind: Behind
+    version: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Identity:
     secret: str
 
 
+def name_at_door(host_id: str, version: str, service: str) -> str:
+    """What a host asks for (SNI). `version`: the checksum of its code."""
+    return f"{host_id}-{version[:12]}.{service}.windlass"
+
+
 def door_bootstrap(behind: Behind, listeners: str) -> dict[str, Any]:
     """`listeners`: the path of the file that `listeners` makes the content of."""
     clusters = [cluster("web", at(*behind.web))]
@@ -74,12 +81,14 @@ def door_bootstrap(behind: Behind, listeners: str) -> dict[str, Any]:
 
 def listeners(plan: Plan, identity: Identity, hosts: Iterable[Admitted]) -> bytes:
     """The whole file that Envoy watches."""
+    version = plan.version
     chains = [_chain(JOIN, identity, None, _web(identity, None))]
     for host in sorted(hosts, key=lambda host: host.id):
         chains += [
-            _chain(f"{host.id}.{name}.windlass", identity, host, forward(name)) for name, _path in _sockets(plan.behind)
+            _chain(name_at_door(host.id, version, name), identity, host, forward(name))
+            for name, _path in _sockets(plan.behind)
         ]
-        chains.append(_chain(f"{host.id}.web.windlass", identity, host, _web(identity, host)))
+        chains.append(_chain(name_at_door(host.id, version, "web"), identity, host, _web(identity, host)))
     inspector = typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
     listener = {
         "name": "door",

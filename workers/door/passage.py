@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from workers.door.door import name_at_door
 from workers.door.envoys import PARAMETERS, SOCKET_OPTIONS, TLS, at, bootstrap, cluster, forward, pipe
 from workers.gateway.files import typed
 
@@ -21,10 +22,11 @@ SECRET = "identity"  # noqa: S105 - the name that Envoy knows the certificate by
 
 @dataclass(frozen=True)
 class Passage:
-    """`door`: its address and port. `services`: what is passed through, of "postgres", "valkey" and "web", with
+    """`version`: the checksum of the code here. `door`: its address and port. `services`: what is passed through, of "postgres", "valkey" and "web", with
     where it is met here: the path of a socket, or a port of the loopback. `identity`: the file of `secret`."""
 
     host_id: str
+    version: str
     door: tuple[str, int]
     authority: str
     identity: str
@@ -50,7 +52,7 @@ def _tls(passage: Passage, name: str) -> dict[str, Any]:
     matcher = {"san_type": "DNS", "matcher": {"exact": "door.windlass"}}
     return typed(
         f"{TLS}.UpstreamTlsContext",
-        sni=f"{passage.host_id}.{name}.windlass",
+        sni=name_at_door(passage.host_id, passage.version, name),
         max_session_keys=0,
         common_tls_context={
             "tls_params": PARAMETERS,
