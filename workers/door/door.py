@@ -3,8 +3,8 @@
 By the name that a client asks for (SNI): `join.windlass` takes nothing but a request to join, without a client
 certificate. `<host>-<version>.postgres.windlass`, `.valkey.windlass` and `.web.windlass` are there for each host that
 has joined, open for its key alone, and for the code that runs here: a host that was not brought to the new version
-finds no way in, instead of misreading new tables. PostgreSQL and Valkey behind it trust whoever reaches their sockets: the door
-is their authentication, and who passes it is the owner of the database.
+finds no way in, instead of misreading new tables. PostgreSQL and Valkey behind it trust whoever reaches their sockets:
+the door is their authentication, and who passes it is the owner of the database.
 
 Each host has filter chains of its own, so that forgetting one closes its open connections (after Envoy's drain time)
 and no other's. Keys are known by the SHA-256 of the public key: a renewed certificate changes nothing here.

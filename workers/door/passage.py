@@ -22,8 +22,10 @@ SECRET = "identity"  # noqa: S105 - the name that Envoy knows the certificate by
 
 @dataclass(frozen=True)
 class Passage:
-    """`version`: the checksum of the code here. `door`: its address and port. `services`: what is passed through, of "postgres", "valkey" and "web", with
-    where it is met here: the path of a socket, or a port of the loopback. `identity`: the file of `secret`."""
+    """`version`: the checksum of the code here. `door`: its address and port. `services`: what is passed through, of
+    "postgres", "valkey" and "web", with where it is met here: the path of a socket, or a port of the loopback.
+    `identity`: the file of `secret`.
+    """
 
     host_id: str
     version: str
