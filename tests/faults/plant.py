@@ -9,23 +9,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import OperationalError, connection
+from django.utils import timezone
 
 from apps.accounts.models import Workspace
+from apps.clusters.models import Host
 from apps.core.actor import WINDLASS
 from apps.core.models import Event, Managed
 from apps.core.wants import create, models_by_kind, want
 from apps.deployments.models import Deployment, Revision
 from apps.exports.models import Export
-from apps.placements.models import LogChunk, Placement, Reservation
+from apps.placements.models import LogChunk, Place, Placement, Reservation
+from apps.placements.services import wake_owners
 from apps.registry import blobs
 from apps.registry.models import Blob, BlobGrave, Model, ModelVersion
 from apps.training.models import TrainingRun
 
 TIME_SCALE = "0.05"
+# Machines that other machines reach, as the nodes of a job must; their workers' queues are this plant's worker's too.
+MORE_HOSTS = ("second", "third", "fourth")
 
 
 class Worker:
@@ -78,7 +84,6 @@ class Worker:
 
 class Plant:
     def __init__(self, var: Path) -> None:
-        from apps.clusters.models import Host
         from workers import host
 
         self.var = var
@@ -86,8 +91,23 @@ class Plant:
         machine = host.register_host()
         Host.objects.filter(pk=machine.pk).update(cpus=64, memory_bytes=2**40)
         settings.WINDLASS_HOST_CPUS = 64
-        self.queues = f"reconcile,{machine.queue}"
+        more = [self._join(number, name) for number, name in enumerate(MORE_HOSTS, 2)]
+        self.queues = ",".join(("reconcile", machine.queue, *more))
         self.worker = Worker(var, self.queues)
+
+    def _join(self, number: int, name: str) -> str:
+        """A host with a directory of its own (see worker.py); returns its queue."""
+        what = {"cpus": 4, "memory_bytes": 2**33, "address": f"192.0.2.{number}"}
+        host = Host.objects.create(name=name, **what)
+        create(Place(host=host, queue=host.queue), WINDLASS)
+        return host.queue
+
+    def lose(self, placement: Placement) -> None:
+        """Its host sent no heartbeat for longer than a job is waited for; what it runs goes on."""
+        host = placement.place.host
+        assert host
+        Host.objects.filter(pk=host.pk).update(lost_at=timezone.now() - timedelta(hours=1))
+        wake_owners([host.pk])
 
     def arm(self, point: str, passes: int = 0, worker_too: bool = False) -> None:
         draft = self.var / "crash.draft"
@@ -139,10 +159,14 @@ class Plant:
 
     def mop_up(self) -> None:
         """After a failure: what it left must not fail the next life too."""
+        from workers.host import come_back
         from workers.targets.process.target import stop_all
 
         self.disarm()
-        stop_all(settings.WINDLASS_WORKLOADS_DIRECTORY, 1.0)
+        for host in Host.objects.exclude(lost_at=None):
+            come_back(host.pk)
+        for folder in self.folders:
+            stop_all(folder, 1.0)
         for model in models_by_kind().values():
             if model.kind not in {"place", "gateway"}:
                 for row in model._default_manager.exclude(phase="deleted").filter(goal__in=["run", "stop"]):
@@ -151,11 +175,17 @@ class Plant:
         self.until(lambda: not self.leftovers(), 60)
 
     # --- lives -----------------------------------------------------------------------------------------------------
-    def run(self, **hyperparameters: object) -> TrainingRun:
+    def run(self, nodes: int = 1, **hyperparameters: object) -> TrainingRun:
         model, _made = Model.objects.get_or_create(workspace=self.workspace, name="digits")
         number = TrainingRun.objects.count() + 1
         row = TrainingRun(
-            workspace=self.workspace, name="r", number=number, model=model, hyperparameters=dict(hyperparameters)
+            workspace=self.workspace,
+            name="r",
+            number=number,
+            model=model,
+            nodes=nodes,
+            processes=nodes,
+            hyperparameters=dict(hyperparameters),
         )
         return create(row, WINDLASS)
 
@@ -188,14 +218,18 @@ class Plant:
             Revision.objects.create(deployment=row, number=number, export=export)
         return row
 
+    @property
+    def folders(self) -> list[Path]:
+        """Of all hosts."""
+        return [settings.WINDLASS_WORKLOADS_DIRECTORY, *(settings.WINDLASS_VAR / name for name in MORE_HOSTS)]
+
     # --- what must be true afterwards -------------------------------------------------------------------------------
     def check_nothing_left(self) -> None:
         self.until(lambda: not self.leftovers(), 30)
 
     def leftovers(self) -> list[str]:
         found = [f"reservation of {item.placement}" for item in Reservation.objects.select_related("placement")]
-        workloads = settings.WINDLASS_WORKLOADS_DIRECTORY / "workloads"
-        found += [f"directory {path.name}" for path in workloads.glob("plc-*")]
+        found += [f"directory {path}" for folder in self.folders for path in folder.glob("workloads/plc-*")]
         found += [f"process {pid} of {name}" for pid, name in marked_processes()]
         return found
 

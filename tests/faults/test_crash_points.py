@@ -12,6 +12,8 @@ from apps.core.actor import WINDLASS
 from apps.core.wants import want
 from tests.faults.plant import Plant, finish, goal
 from tests.figures import measured
+from workers.host import come_back
+from workers.reconcilers.jobs import placements_of
 
 MOST_FAILURES = 8
 MORE_LIVES = 3
@@ -35,6 +37,23 @@ def cancelled(plant: Plant) -> None:
     finish(plant, run, "deleted")
 
 
+def on_two_hosts(plant: Plant) -> None:
+    finish(plant, plant.run(nodes=2), "succeeded")
+    finish(plant, plant.run(nodes=2, fail_at="1", sleep=60), "failed")
+
+
+def lost(plant: Plant) -> None:
+    """One of two hosts is lost for good; it comes back when all is over."""
+    run = plant.run(nodes=2, checkpoint=True, sleep=60)
+    plant.phase(run, "training")
+    plant.until(lambda: "running" in {node.phase for node in placements_of(run)})
+    gone = placements_of(run)[1]
+    plant.lose(gone)
+    plant.phase(run, "succeeded")
+    come_back(gone.place.host_id)
+    finish(plant, run, "succeeded")
+
+
 def exported(plant: Plant) -> None:
     finish(plant, plant.export(), "succeeded")
 
@@ -55,14 +74,17 @@ def served(plant: Plant) -> None:
     finish(plant, row, "deleted")
 
 
-LIVES: tuple[Life, ...] = (trained, failed, cancelled, exported, served)
+LIVES: tuple[Life, ...] = (trained, failed, cancelled, exported, served, on_two_hosts, lost)
 
 
 def discover(plant: Plant) -> dict[str, list[Life]]:
     """Each point with the lives that pass it, the shortest first."""
     found: dict[str, list[Life]] = {}
     plant.passed()
+    only = os.environ.get("ONLY_LIFE")
     for life in LIVES:
+        if only and life.__name__ != only:
+            continue
         life(plant)
         for name in plant.passed():
             found.setdefault(name, []).append(life)
