@@ -8,10 +8,9 @@ from typing import Any
 
 from celery import shared_task, signals
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.clusters.models import Host
 from apps.core.wants import models_by_kind, rows, wake
@@ -40,13 +39,23 @@ def mark_lost_hosts() -> int:
 
     Services that it had are replaced at once, jobs after five minutes.
     """
-    limit = timezone.now() - timedelta(seconds=LOST_SECONDS * settings.WINDLASS_TIME_SCALE)
+    seconds = LOST_SECONDS * settings.WINDLASS_TIME_SCALE
+    if database_up_seconds() < seconds:
+        return 0  # nobody could report while it was away; all get the time to
     with transaction.atomic():
-        lost = Host.objects.filter(lost_at=None).filter(Q(heartbeat_at__lt=limit) | Q(heartbeat_at=None))
+        silent = Q(heartbeat_at__lt=Now() - timedelta(seconds=seconds)) | Q(heartbeat_at=None)
+        lost = Host.objects.filter(lost_at=None).filter(silent)
         found = list(lost.values_list("pk", flat=True))
         Host.objects.filter(pk__in=found).update(lost_at=Now())
         wake_owners(found)
     return len(found)
+
+
+def database_up_seconds() -> float:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
+        (seconds,) = cursor.fetchone()
+    return float(seconds)
 
 
 @shared_task(name="workers.tasks.collect_blobs")

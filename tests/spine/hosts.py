@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from django.utils import timezone
 
 from apps.clusters.models import Host
@@ -18,7 +19,7 @@ from apps.registry.models import Model
 from apps.training.models import TrainingRun
 from tests.spine.conftest import World
 from workers import host as worker
-from workers import tasks
+from workers import targets, tasks
 from workers.targets.process.target import ProcessTarget, stop_all
 
 # As a host of a real installation has one; here it is never called.
@@ -57,6 +58,10 @@ class Hosts:
             place = create(Place(host=machine, queue=machine.queue), WINDLASS)
             self.places[name], self.targets[place.pk] = place, ProcessTarget(folder / name)
             world.queues.append(machine.queue)
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(targets, "target_for", self.target_for)
+        monkeypatch.setattr(tasks, "database_up_seconds", lambda: 3600.0)
 
     def target_for(self, place: Place) -> ProcessTarget:
         return self.targets[place.pk]

@@ -20,7 +20,7 @@ from apps.placements.services import close_place
 from apps.training.models import TrainingRun
 from tests.spine.conftest import World
 from tests.spine.hosts import WAITS, WRITES, Hosts, by_rank
-from workers import targets, tasks
+from workers import tasks
 
 Program = Callable[[str], None]
 
@@ -28,7 +28,7 @@ Program = Callable[[str], None]
 @pytest.fixture
 def hosts(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hosts]:
     made = Hosts(world, tmp_path, 3)
-    monkeypatch.setattr(targets, "target_for", made.target_for)
+    made.patch(monkeypatch)
     Host.objects.exclude(name="one").update(draining=True)  # the first attempt comes to the first host
     yield made
     made.close()
@@ -71,6 +71,14 @@ def test_only_a_host_without_a_heartbeat_for_a_minute_is_lost(hosts: Hosts) -> N
     assert tasks.mark_lost_hosts() == 0
     hosts.bring_back("two")
     assert not Host.objects.exclude(lost_at=None).exists()
+
+
+def test_nobody_is_lost_because_the_database_was_away(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    Host.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=600))
+    monkeypatch.setattr(tasks, "database_up_seconds", lambda: 20.0)
+    assert tasks.mark_lost_hosts() == 0
+    monkeypatch.undo()
+    assert 0 < tasks.database_up_seconds() < 24 * 3600
 
 
 def test_nothing_new_is_placed_on_a_lost_host(hosts: Hosts, program: Program) -> None:

@@ -15,7 +15,6 @@ from apps.placements.workload import Workload
 from apps.training.models import TrainingRun
 from tests.spine.conftest import World
 from tests.spine.hosts import WAITS, WRITES, Hosts, by_rank
-from workers import targets
 
 Program = Callable[..., None]
 
@@ -23,7 +22,7 @@ Program = Callable[..., None]
 @pytest.fixture
 def hosts(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hosts]:
     made = Hosts(world, tmp_path, 2)
-    monkeypatch.setattr(targets, "target_for", made.target_for)
+    made.patch(monkeypatch)
     yield made
     made.close()
 
