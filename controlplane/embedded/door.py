@@ -21,10 +21,11 @@ LOOPBACK = "127.0.0.1"
 def door_plan(configuration: Configuration) -> Plan:
     """Where the door of this installation listens, and what is behind it."""
     sockets = services_here(configuration)
+    web = configuration.reachable_bind.strip("[]")
     behind = Behind(
         postgres=sockets["postgres"] if configuration.embedded_postgres else "",
         valkey=sockets["valkey"] if configuration.embedded_valkey else "",
-        web=(configuration.reachable_bind.strip("[]"), configuration.port),
+        web=(LOOPBACK if web == "localhost" else web, configuration.port),  # Envoy takes no names
     )
     return Plan(configuration.hosts_bind, configuration.hosts_port, configuration.door_address, behind, source_digest())
 

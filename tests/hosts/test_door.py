@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,14 +54,15 @@ def refused(door: Door, guest: Guest) -> str:
 
 
 @pytest.fixture
-def passage(living_door: Door, running: Running) -> tuple[Door, Guest, Configuration]:
+def passage(living_door: Door, running: Running) -> Iterator[tuple[Door, Guest, Configuration]]:
     guest = living_door.join()
     short = Path(f"/tmp/windlass-test-{os.getpid()}")
     short.mkdir(mode=0o700, exist_ok=True)
     there = Configuration(var=living_door.folder / "second", run=short, port=free_port(), storage="elsewhere")
     running.start(guests.passage_of(there, guest))
     entered(living_door, guest)
-    return living_door, guest, there
+    yield living_door, guest, there
+    shutil.rmtree(short)
 
 
 def query(there: Configuration) -> object:

@@ -135,5 +135,7 @@ def test_without_a_door_nobody_is_invited(settings: Any) -> None:
 
 def test_the_command_prints_the_line_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("invite_host", "second")
-    printed = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    assert "WINDLASS_HOST_ADDRESS=" in said.err, "a door at the loopback is told of"
+    printed = said.out.splitlines()
     assert len(printed) == 1 and printed[0].startswith("make host JOIN=ey")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.clusters.joining import INVITATION, invite_host
+from apps.clusters.joining import INVITATION, door_address, invite_host
 from apps.core.actor import Actor
 from apps.core.errors import Conflict, Invalid
 
@@ -25,6 +25,11 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         except Invalid as error:
             raise CommandError(str(error.errors[0])) from error
+        if (address := door_address()).startswith("127."):
+            self.stderr.write(
+                f"Only this machine reaches its own {address}. For others start Windlass with "
+                "WINDLASS_HOST_ADDRESS=<this machine's address in your network>, then invite again."
+            )
         minutes = INVITATION.total_seconds() / 60
         self.stderr.write(
             f"Once, within {minutes:.0f} minutes, in a checkout of this version on the other machine (ADDRESS=<its own "
