@@ -82,7 +82,8 @@ def where_to_meet(environment: Mapping[str, str]) -> list[str]:
         "--rdzv-backend=c10d",
         f"--rdzv-endpoint={meeting}",
         f"--rdzv-id={environment['WINDLASS_RENDEZVOUS_ID']}",
-        f"--rdzv-conf=is_host={int(rank == 0)},join_timeout={JOIN_SECONDS}",
+        # Also for a word from the store: it may come up later, and a network that is cut for a minute comes back.
+        f"--rdzv-conf=is_host={int(rank == 0)},join_timeout={JOIN_SECONDS},read_timeout={JOIN_SECONDS}",
         f"--local-addr={meeting.rpartition(':')[0] if rank == 0 else f'~{rank:04}'}",
     ]
 
