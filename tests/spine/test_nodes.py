@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from apps.clusters.models import Host
 from apps.core.actor import WINDLASS
 from apps.core.wants import want
 from apps.placements.models import Placement, PlacementBlob, Reservation
+from apps.placements.observation import Exit, Observed
 from apps.placements.workload import Workload
 from apps.training.models import TrainingRun
 from tests.spine.conftest import World
 from tests.spine.hosts import WAITS, WRITES, Hosts, by_rank
+from workers.reconcilers.jobs import culprit
 
 Program = Callable[..., None]
 
@@ -142,3 +145,21 @@ def test_two_runs_that_meet_at_one_host_meet_on_two_ports(
         want(run, WINDLASS, goal="delete")
     for run in runs:
         hosts.world.phase(run, "deleted")
+
+
+def ended(slot: str, reason: str, at: int, **fields: object) -> Placement:
+    exit = Exit(1, None, reason, "It ended.")  # type: ignore[arg-type]
+    seen = Observed("exited", exit=exit, times={"exited": f"2026-01-01T00:00:0{at}Z"})
+    given = {"phase": "failed", "applied_generation": 1, "ended": seen.to_json(), **fields}
+    return Placement(slot=slot, **given)
+
+
+def test_of_several_nodes_the_one_that_began_it_tells_why() -> None:
+    hung_up, failed = ended("hung up", "killed", 1), ended("failed", "error", 2)
+    later, stopped = ended("later", "error", 3), ended("stopped", "killed", 0, stop_asked_at=timezone.now())
+    refused = Placement(slot="refused", phase="failed", applied_generation=0, reason="SecretMissing")
+    assert culprit([stopped, hung_up, later, failed, refused]) is refused
+    assert culprit([stopped, hung_up, later, failed]) is failed
+    assert culprit([stopped, hung_up]) is hung_up
+    gone = Placement(slot="gone", phase="failed", applied_generation=0, reason="Lost")
+    assert culprit([gone, failed]) is failed
