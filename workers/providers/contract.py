@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal, Protocol
 
 Health = Literal["pending", "live", "stopping", "gone", "failed"]
@@ -115,6 +116,7 @@ class MachineOffer:
     memory_bytes: int
     gpus: int
     price_usd_per_hour: float
+    as_of: date
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ MACHINES: dict[str, tuple[int, int, int, tuple[float, float, float]]] = {
 def offers() -> Iterable[MachineOffer]:
     for machine_type, (cpus, gib, gpus, prices) in MACHINES.items():
         for region, price in zip(REGIONS, prices, strict=True):
-            yield MachineOffer(machine_type, region, cpus, gib * 1024**3, gpus, price)
+            yield MachineOffer(machine_type, region, cpus, gib * 1024**3, gpus, price, AS_OF)
 
 
 def prices(region: str) -> dict[str, float]:

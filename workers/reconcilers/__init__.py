@@ -1,7 +1,19 @@
 """One module a kind: what makes its rows so. `RECONCILERS` is what the engine steps by."""
 
 from workers.engine import Reconciler
-from workers.reconcilers import deployments, examples, exports, gateways, placements, places, training, versions
+from workers.reconcilers import (
+    accounts,
+    clusters,
+    deployments,
+    examples,
+    exports,
+    gateways,
+    placements,
+    places,
+    sights,
+    training,
+    versions,
+)
 
 RECONCILERS: dict[str, Reconciler] = {
     reconciler.kind: reconciler
@@ -15,5 +27,8 @@ RECONCILERS: dict[str, Reconciler] = {
         placements.RECONCILER,
         places.RECONCILER,
         gateways.RECONCILER,
+        accounts.RECONCILER,
+        sights.RECONCILER,
+        clusters.RECONCILER,
     )
 }
