@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce, Now
 
@@ -239,18 +240,12 @@ def wake_owners(hosts: list[UUID]) -> None:
 
 
 def close_place(place: Place) -> None:
-    """It never answers again: whatever stood there is gone, and is settled from the common queue.
-
-    Call it within a transaction.
-    """
+    """It never answers again: whatever stood there is gone, and is settled from the common queue."""
     _move(place, "reconcile", gone_at=Coalesce("gone_at", Now()))
 
 
 def reopen_place(place: Place) -> None:
-    """A host that was given up is back: its own worker looks at all that stands there, before anything else.
-
-    Call it within a transaction.
-    """
+    """A host that was given up is back: its own worker looks at all that stands there, before anything else."""
     assert place.host
     _move(place, place.host.queue, gone_at=None)
 
@@ -258,8 +253,9 @@ def reopen_place(place: Place) -> None:
 def _move(place: Place, queue: str, **changes: Any) -> None:
     """Have a queue look at the place and all that stands there; locked in the order that everybody keeps."""
     living = Placement.objects.filter(place=place).exclude(phase__in=Placement.phases.final)
-    keys = [row.pk for row in lock(Placement, list(living.values_list("pk", flat=True)))]
-    Placement.objects.filter(pk__in=keys).update(queue=queue)
-    wake("placement", keys)
-    Place.objects.filter(pk=place.pk).update(queue=queue, **changes)
-    wake("place", [place.pk])
+    with transaction.atomic():
+        keys = [row.pk for row in lock(Placement, list(living.values_list("pk", flat=True)))]
+        Placement.objects.filter(pk__in=keys).update(queue=queue)
+        wake("placement", keys)
+        Place.objects.filter(pk=place.pk).update(queue=queue, **changes)
+        wake("place", [place.pk])
