@@ -2,6 +2,7 @@
 
 - RunInstances with a ClientToken that was used gives the machine of then.
 - Public addresses are loopback ones (127.x.y.z, each used once), so that a test can answer there as the machine.
+- A dry run of CreateVpc makes none.
 - Removing a role from a profile that it is not in is "NoSuchEntity".
 
 Run as a program it serves until it is stopped: `python -m tests.clouds.aws PORT`.
@@ -20,6 +21,7 @@ from typing import Any
 import boto3
 from moto.backends import get_backend
 from moto.ec2.models import elastic_network_interfaces, instances
+from moto.ec2.responses.vpcs import VPCs
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import IAMBackend
 from moto.server import ThreadedMotoServer
@@ -51,11 +53,20 @@ def _remove_member(self: Any, profile_name: str, role_name: str) -> None:
     profile.roles.remove(role)
 
 
+def _dry(create: Any) -> Any:
+    def create_vpc(self: Any) -> Any:
+        self.error_on_dryrun()
+        return create(self)
+
+    return create_vpc
+
+
 def patch_moto() -> None:
     if not hasattr(instances.InstanceBackend, "patched"):
         instances.InstanceBackend.patched = True
         instances.InstanceBackend.run_instances = _run_once(instances.InstanceBackend.run_instances)
         elastic_network_interfaces.random_public_ip = _loopback
+        VPCs.create_vpc = _dry(VPCs.create_vpc)
         IAMBackend.remove_role_from_instance_profile = _remove_member
 
 
