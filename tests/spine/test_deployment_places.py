@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from apps.clusters.models import Host
@@ -12,6 +13,7 @@ from apps.core.actor import WINDLASS
 from apps.core.wants import wake, want
 from apps.deployments.models import Gateway
 from apps.placements.models import Place, Placement, Reservation
+from apps.placements.services import close_place
 from tests.spine.conftest import World
 from tests.spine.sites import Sites
 from workers import targets
@@ -209,10 +211,9 @@ def test_a_cluster_whose_api_is_away_stays_listed_and_is_named(sites: Sites) -> 
 def test_a_place_that_is_gone_is_named(sites: Sites) -> None:
     row = sites.deploy(**sites.spread(near=(1, 50), far=(1, 50)))
     sites.settled(row, answers=False)
-    from apps.placements.services import close_place
-
     sites.lose("far")
-    close_place(sites.places["far"])
+    with transaction.atomic():
+        close_place(sites.places["far"])
     sites.until(row, lambda: row.phase == "degraded" and "far is gone: take it out of the spread." in row.message)
     sites.change(row, **sites.spread(near=(2, 100)))
     sites.settled(row)
