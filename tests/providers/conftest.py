@@ -10,7 +10,7 @@ import pytest
 
 from apps.accounts.models import Workspace
 from apps.clouds.models import CloudAccount
-from apps.clusters.models import Cluster, CloudResource
+from apps.clusters.models import CloudResource, Cluster
 from apps.core.actor import WINDLASS
 from apps.core.sealing import seal_field, unseal_field
 from apps.core.wants import create

@@ -124,7 +124,7 @@ class World:
         if not cloud_id:
             there = [one for one, thing in self.things.items() if same and thing.token == token]
             cloud_id = there[0] if there else f"{resource.key}/{next(self.numbers)}"
-        if cloud_id not in self.things or self.things[cloud_id].ended and resource.known_id:
+        if cloud_id not in self.things or (self.things[cloud_id].ended and resource.known_id):
             at = self.now + after
             hidden = at + (self.random.random() * HIDDEN_SECONDS if self.now < self.calm else 0)
             self.things[cloud_id] = Thing(resource.kind, token, at, hidden)
@@ -212,7 +212,7 @@ def live(seed: int) -> World:
         if world.now > stops_at:
             world.wanted = False
         if world.chance(0.02):
-            for cloud_id, thing in world.things.items():
+            for thing in world.things.values():
                 if thing.kind in {"machine", "role"} and world.chance(0.3) and thing.at <= world.now:
                     thing.ended = True  # by hand, or preempted
         progress = step(world, executor)

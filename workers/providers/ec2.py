@@ -131,11 +131,8 @@ class EC2:
         )
 
     def _machines(self, spec: ClusterSpec, needs: tuple[str, ...]) -> Iterator[Resource]:
-        if spec.machine_type not in spec.prices:
-            known = ", ".join(sorted(set(spec.prices) - {"disk_gib", "address"})) or "none"
-            words = f"No price of a machine “{spec.machine_type}” in {spec.region} is known here. There are: {known}."
-            raise Refusal("UnknownMachineType", words)
-        price = spec.prices[spec.machine_type] + spec.disk_gib * spec.prices["disk_gib"] + spec.prices["address"]
+        disk = spec.disk_gib * spec.prices["disk_gib"]
+        price = spec.prices.get(spec.machine_type, 0.0) + disk + spec.prices["address"]
         for number in range(spec.machines):
             what = f"A machine {spec.machine_type} with {spec.disk_gib} GiB ({'worker' if number else 'server'})"
             detail = {"cluster": spec.name, "machine_type": spec.machine_type, "disk_gib": spec.disk_gib}

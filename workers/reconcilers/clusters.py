@@ -65,8 +65,14 @@ def planning(row: Cluster, context: Context) -> Outcome:
     if row.account.phase != "ready":
         words = f"The account {row.account.name} is not ready: {row.account.message or 'it is being checked.'}"
         raise Retry("AccountNotReady", words)
+    spec = spec_of(row)
+    if row.machine_type not in spec.prices:
+        there = Offer.objects.filter(provider=row.provider, region=row.region)
+        known = ", ".join(there.order_by("machine_type").values_list("machine_type", flat=True)) or "none"
+        words = f"No price of a machine “{row.machine_type}” in {row.region} is known here. There are: {known}."
+        raise Refused("UnknownMachineType", words)
     try:
-        resources = provider(row.provider).graph(spec_of(row))
+        resources = provider(row.provider).graph(spec)
     except Refusal as refusal:
         raise Refused(refusal.reason, refusal.message) from refusal
     plan = [
@@ -217,7 +223,7 @@ def cleaning(row: Cluster, context: Context) -> Outcome:
         if busy:
             return stay(row, after=scaled(POLL_SECONDS), message=busy)
         return stay(row, after=0, locks=[("place", [place.pk])], also=_closing(place))
-    if row.account is not None:
+    if row.account is not None and CloudResource.objects.filter(cluster=row).exclude(state=GONE).exists():
         resources = provider(row.provider).graph(spec_of(row))
         progress = _advance(row, context, resources, _rows(row), wanted=False)
         if progress.blocked:
