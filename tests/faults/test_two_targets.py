@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.faults.product import Load, Product, free_port, until
@@ -20,10 +21,10 @@ from tests.faults.second_host import SecondHost, Wire, checkout, invite
 from tests.figures import measured
 from workers.targets.process.target import stop_all
 
-RATE = 120
+RATE = 150
 TIME_SCALE = 0.4  # a host is lost after 24 s; it sends a heartbeat every 10 s
 LONGEST_MS = 12_000  # a cut is noticed after 5 s without an acknowledgement; then the request goes elsewhere
-SECONDS = float(os.environ.get("TWO_TARGETS_SECONDS", "45"))  # shorter while one works on it
+SECONDS = float(os.environ.get("TWO_TARGETS_SECONDS", "60"))  # shorter while one works on it
 pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are made by root"),
@@ -78,6 +79,19 @@ class Stands:
             until(is_settled, timeout_seconds, "the deployment serves what is wanted")
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.row()} {self.counts()}") from error
+
+    def asked(self) -> dict[str, int]:
+        """How many requests the gateway has sent here and there."""
+        socket = self.product.django(
+            "from django.conf import settings", "print(settings.WINDLASS_GATEWAY_ADMIN_SOCKET)"
+        ).strip()
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
+            clusters = client.get("http://admin/clusters", params={"format": "json"}).json()["cluster_statuses"]
+        found = dict.fromkeys((self.second.wire.here, self.second.wire.there), 0)
+        for host in next(one for one in clusters if one["name"] == "replicas").get("host_statuses", []):
+            total = next(int(one.get("value", 0)) for one in host["stats"] if one["name"] == "rq_total")
+            found[host["address"]["socket_address"]["address"]] += total
+        return found
 
     def says(self, phase: str, words: str, timeout_seconds: float = 60) -> None:
         def told() -> bool:
@@ -147,6 +161,17 @@ def under_load(stands: Stands, what: str, disturb: Callable[[], None]) -> None:
     measured(f"{what}: longest", longest, "ms", f"{LONGEST_MS}", longest < LONGEST_MS)
     assert longest < LONGEST_MS
     assert not answers.errors, [(round(at - began, 2), words) for at, words in answers.errors[:20]]
+
+
+def test_each_place_gets_its_share(stands: Stands) -> None:
+    before = stands.asked()
+    with Load(stands.product, RATE) as load:
+        load.until(10)
+    after = stands.asked()
+    here, there = (after[name] - before[name] for name in before)
+    share = round(here / (here + there), 3)
+    measured("share of a place that has 60 of 100", share, "of all requests", "0.55 to 0.65", 0.55 < share < 0.65)
+    assert 0.55 < share < 0.65 and not load.answers.errors, (here, there, load.answers.errors[:5])
 
 
 def test_the_other_machine_loses_its_power_and_comes_back(stands: Stands) -> None:
