@@ -233,6 +233,19 @@ def test_stopping_and_deleting_wait_for_no_lost_host(sites: Sites) -> None:
     assert not sites["far"].running
 
 
+def test_stopping_says_which_place_it_waits_for(sites: Sites) -> None:
+    row = sites.deploy(**sites.spread(near=(1, 50), cloud=(1, 50)))
+    sites.settled(row, answers=False)
+    sites["cloud"].silent = True
+    sites.look("cloud")
+    want(row, WINDLASS, goal="stop")
+    told = "cloud does not answer: what runs there stops when it does."
+    sites.until(row, lambda: row.phase == "stopping" and row.message.endswith(told), answers=False)
+    sites["cloud"].silent = False
+    sites.look("cloud")
+    sites.until(row, lambda: row.phase == "stopped", answers=False)
+
+
 def test_a_gateway_that_only_a_lost_host_asks_is_not_waited_for(sites: Sites) -> None:
     row = sites.deploy(**sites.spread(near=(1, 100)))
     sites.settled(row, answers=False)

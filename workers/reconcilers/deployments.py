@@ -174,10 +174,19 @@ def stopping(row: Deployment, context: Context) -> Outcome:
     if not is_applied(row):
         return stay(row, after=1)
     if settle_placements(row.pk, Goal.STOP, context):
-        return stay(row, after=2)
+        return stay(row, after=2, message=_waits_for(row, "Its replicas finish what they have and stop."))
     context.record("usage", lambda: read_usage(row))
     fields = {"ready_replicas": 0, "serving_revision": None}
     return _outcome(row, "stopped", "Stopped", "Stopped. It costs nothing; start it again at any time.", fields=fields)
+
+
+def _waits_for(row: Deployment, message: str) -> str:
+    """With the names of places that don't answer, if that is what it takes so long for."""
+    left = [item.place for item in services.of_owner(row.pk) if not item.is_final and not item.place.lost_at]
+    silent = sorted({place.name for place in left if place.phase == "unreachable"})
+    if not silent:
+        return message
+    return f"{message} {', '.join(silent)} does not answer: what runs there stops when it does."
 
 
 def stopped(row: Deployment, context: Context) -> Outcome:
@@ -192,7 +201,7 @@ def cleaning(row: Deployment, context: Context) -> Outcome:
     if not is_applied(row):
         return stay(row, after=1)
     if settle_placements(row.pk, Goal.DELETE, context):
-        return stay(row, after=2, message="Its replicas are being stopped and removed.")
+        return stay(row, after=2, message=_waits_for(row, "Its replicas are being stopped and removed."))
     return _outcome(row, DELETED, "Deleted", "", fields={"ready_replicas": 0, "serving_revision": None}, gateways=True)
 
 
