@@ -59,6 +59,17 @@ def test_what_carries_our_tags_and_is_no_row_s_is_told_with_what_it_cost(
     assert look(world, row).strays == []
 
 
+def test_what_another_row_for_the_same_account_has_is_no_stray(
+    world: World, cloud: str, new_cluster: Callable[..., Cluster], account: CloudAccount
+) -> None:
+    other = new_account(world, "other")
+    world.phase(new_cluster(), "joining")
+    world.phase(other, "ready")
+    for kind in ("machine", "network", "role"):
+        row = look(world, sight(other, kind))
+        assert (row.strays, row.message) == ([], "0 are known here.")
+
+
 def test_what_was_given_up_and_is_there_after_all_goes_back_to_its_row(
     world: World, cloud: str, new_cluster: Callable[..., Cluster], account: CloudAccount
 ) -> None:

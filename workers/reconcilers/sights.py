@@ -84,15 +84,11 @@ def _unexpected(
     strays = []
     for cloud_id, found in sorted(unknown.items()):
         owner = owners.get(found.token)
-        if owner is not None and owner.account_id == row.account_id and owner.region != row.region:
-            continue  # a service without regions shows it everywhere
-        if (
-            owner is not None
-            and owner.state == GONE
-            and not owner.cluster.is_final
-            and owner.cloud_id in {"", cloud_id}
-        ):
-            if found.health != "stopping" and owner.gone_at and owner.gone_at < began:
+        is_its_own = owner is not None and owner.cloud_id in {"", cloud_id}
+        if owner is not None and is_its_own and not (owner.state == GONE and owner.cluster.is_final):
+            # Else it is looked after by its own sight: of another region, or of another row for the same account.
+            mine = (owner.account_id, owner.region) == (row.account_id, row.region)
+            if mine and found.health != "stopping" and owner.gone_at and owner.gone_at < began:
                 seen = {"cloud_id": cloud_id, "health": found.health, "facts": dict(found.facts)}
                 back = {"state": "live", "cloud_id": cloud_id, "gone_at": None, "seen": seen, "seen_at": began}
                 revived.append((owner, {**back, "misses": 0}))
