@@ -33,6 +33,7 @@ class Site:
     def __init__(self, sites: Sites, number: int) -> None:
         self.sites, self.number = sites, number
         self.held = self.silent = False
+        self.address = "127.0.0.1"
         self.running: dict[str, tuple[Workload, int]] = {}
         self.ready: dict[str, set[int]] = {}
         self.stopped: set[str] = set()
@@ -85,7 +86,7 @@ class Site:
         base = 20_000 + 1000 * self.number + 10 * list(self.running).index(name)
         ready = self.ready[name]
         ranks = tuple(
-            Rank(one, "ready" if one in ready else "starting", "127.0.0.1", base + one)
+            Rank(one, "ready" if one in ready else "starting", self.address, base + one)
             for one in range(workload.replicas)
         )
         return Observed("ready" if len(ready) == workload.replicas else "running", generation, ranks)

@@ -220,6 +220,25 @@ def test_a_place_that_is_gone_is_named(sites: Sites) -> None:
     assert not Reservation.objects.filter(place=sites.places["far"]).exists()
 
 
+def test_what_a_cluster_says_of_addresses_takes_none_from_a_host(sites: Sites) -> None:
+    """Else whoever brings a cluster could silence a neighbour's deployment."""
+    sites["cloud"].number = sites["near"].number
+    row = sites.deploy(**sites.spread(near=(1, 50), cloud=(2, 50)))
+    sites.settled(row, answers=False)
+    assert len(row.listing) == 2
+    assert sorted(sites.answering(row)) == ["127.0.0.1:20000", "127.0.0.1:20001"]
+    (route,) = routes([row])
+    (near,) = [one for one in route.backends if len(one.endpoints) == one.replicas]
+    assert near.endpoints[0].port == 20000
+
+
+def test_an_address_that_is_none_costs_only_whose_it_is(sites: Sites) -> None:
+    sites["cloud"].address = "replica.example"
+    row = sites.deploy(**sites.spread(near=(1, 50), cloud=(1, 50)))
+    sites.settled(row, answers=False)
+    assert sites.answering(row) == ["127.0.0.1:20000"]
+
+
 def test_stopping_and_deleting_wait_for_no_lost_host(sites: Sites) -> None:
     row = sites.deploy(**sites.spread(near=(1, 50), far=(1, 50)))
     sites.settled(row, answers=False)
