@@ -99,6 +99,37 @@ def test_a_removal_that_is_refused_is_shown_and_never_given_up(
     assert (aws.remains(cloud), closed(cluster)) == ([], True)
 
 
+def test_a_chosen_network_that_is_not_there(world: World, cloud: str, new_cluster: Callable[..., Cluster]) -> None:
+    cluster = new_cluster(network={"vpc_id": "vpc-0a1b2c3d4e5f67890"})
+    world.phase(cluster, "failed", timeout_seconds=60)
+    assert cluster.reason == "BadRequest" and "There is no VPC vpc-0a1b2c3d4e5f67890" in cluster.message
+    assert (aws.remains(cloud), closed(cluster)) == ([], True)
+
+
+def test_looks_that_are_not_allowed_are_told_of(
+    world: World, account: CloudAccount, new_cluster: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.phase(account, "ready")
+    real = ec2.EC2.look
+
+    def look(self: Any, called: Any, kind: str) -> Any:
+        if kind == "network":
+            raise meaning(error("UnauthorizedOperation", "No.", "DescribeVpcs", 403), "Looking at each network")
+        return real(self, called, kind)
+
+    monkeypatch.setattr(ec2.EC2, "look", look)
+    cluster = new_cluster()
+
+    def told() -> bool:
+        cluster.refresh_from_db()
+        return "ec2:DescribeVpcs" in cluster.message
+
+    world.until(told)
+    assert cluster.phase == "creating"
+    monkeypatch.setattr(ec2.EC2, "look", real)
+    world.phase(cluster, "joining", timeout_seconds=60)
+
+
 def test_an_unknown_machine_type_says_which_there_are(world: World, new_cluster: Callable[..., Cluster]) -> None:
     cluster = new_cluster(machine_type="x9.huge")
     world.phase(cluster, "failed")

@@ -107,7 +107,7 @@ def translated(what: str) -> Iterator[None]:
     except ClientError as error:
         raise meaning(error, what) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
-        raise NotYet(f"AWS was not reached: {error}") from error
+        raise Throttled(f"AWS was not reached: {error}") from error
     except ParamValidationError as error:
         raise Refusal("BadRequest", f"{what} is not possible: {error}") from error
     except (BotoCoreError, ResponseParserError) as error:  # time-outs, and answers that were cut

@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 class Throttled(Exception):
-    """The cloud did nothing and asks this account for patience. `after`: seconds, where it said how long."""
+    """The cloud did nothing and asks this account for patience, or was not reached. `after`: seconds, where it said."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class Throttled(Exception):
 
 
 class NotYet(Exception):
-    """Nothing was done, since what it needs is not known everywhere in the cloud yet, or the cloud was not reached."""
+    """Nothing was done, since what it needs is not known everywhere in the cloud yet."""
 
 
 class Unclear(Exception):

@@ -33,7 +33,7 @@ METADATA = "http://169.254.169.254/latest"
 API_PORT = 6443
 REPLICA_PORTS = (20000, 29999)
 ALREADY = re.compile(
-    r"AlreadyAssociated|InvalidPermission\.Duplicate|RouteAlreadyExists|EntityAlreadyExists|LimitExceeded"
+    r"AlreadyAssociated|InvalidPermission\.Duplicate|RouteAlreadyExists|EntityAlreadyExists|^LimitExceeded$"
 )
 TRUST = {
     "Version": "2012-10-17",
@@ -42,6 +42,10 @@ TRUST = {
 # what Windlass needs, as dry runs: the permission's call and what it must be told to get that far
 PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("describe_vpcs", {}),
+    ("describe_internet_gateways", {}),
+    ("describe_subnets", {}),
+    ("describe_route_tables", {}),
+    ("describe_security_groups", {}),
     ("describe_instances", {}),
     ("create_vpc", {"CidrBlock": "10.20.0.0/16"}),
     ("create_subnet", {"VpcId": "vpc-00000000", "CidrBlock": "10.20.0.0/16"}),
@@ -150,6 +154,9 @@ class EC2:
             code = str(cause.response["Error"]["Code"]) if isinstance(cause, ClientError) else ""
             if resource.known_id and ALREADY.search(code):
                 return resource.known_id.format(**making.ids)
+            if code == "InvalidVpcID.NotFound" and (vpc := resource.spec.get("vpc")):
+                words = f"There is no VPC {vpc} in {account.region}. Choose one that is there, or a range of its own."
+                raise Refusal("BadRequest", words) from error
             raise
 
     def remove(self, account: Account, kind: str, cloud_id: str, facts: Mapping[str, Any]) -> bool:

@@ -82,14 +82,15 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What one `advance` came to. `blocked`: refusals of removals. `more`: there is more to do at once; `soon`: in a
-    moment, without a look."""
+    """What one `advance` came to. `blocked`: refusals of removals. `unclear`, `not_yet`: what the cloud said of those.
+    `more`: there is more to do at once; `soon`: in a moment, without a look."""
 
     done: bool = False
     waits: set[str] = field(default_factory=set)
     lost: list[Row] = field(default_factory=list)
     blocked: list[tuple[Row, Refusal]] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
+    not_yet: list[str] = field(default_factory=list)
     more: bool = False
     soon: bool = False
 
@@ -336,6 +337,7 @@ class Executor:
             raise
         except NotYet as error:
             logger.info("creating %s: not yet: %s", row.name, error)
+            progress.not_yet.append(f"{resource.what}: {error}")
             progress.soon = True
             self._nothing_done(row, known, first)
             return

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from apps.clouds.models import Offer
+from apps.clouds.models import CloudSight, Offer
 from apps.clusters.models import CloudResource, Cluster
 from apps.core.actor import WINDLASS
 from apps.core.models import Event
@@ -32,7 +32,7 @@ BROUGHT = "kubeconfig"
 SERVER = "machine-0"
 API_PORT = 6443
 ATTEMPTS = 5
-JOIN_SECONDS, PENDING_SECONDS, EMPTY_SECONDS = 900.0, 900.0, 300.0
+JOIN_SECONDS, PENDING_SECONDS, EMPTY_SECONDS, HELD_UP_SECONDS = 900.0, 900.0, 300.0, 3600.0
 WAIT_SECONDS, SOON_SECONDS, POLL_SECONDS, BLOCKED_SECONDS = 10.0, 1.0, 3.0, 30.0
 STEP_SECONDS = 12.0
 GONE = CloudResource.State.GONE
@@ -113,6 +113,10 @@ def creating(row: Cluster, context: Context) -> Outcome:
     words = f"{there} of {len(resources)} resources are there."
     if progress.unclear:
         words += f" Not sure about one, it is being looked for: {progress.unclear[0]}"
+    if held_up := _held_up(row, progress):
+        if timezone.now() - row.phase_since > timedelta(seconds=scaled(HELD_UP_SECONDS)):
+            raise Refused("NeverReady", f"It did not get on for {HELD_UP_SECONDS / 60:.0f} minutes. {held_up}")
+        words += f" {held_up}"
     return _waiting(row, progress, "creating", "Creating", words, there / len(resources))
 
 
@@ -231,7 +235,7 @@ def cleaning(row: Cluster, context: Context) -> Outcome:
             return _waiting(row, progress, CLEANING, "DeleteBlocked", words)
         if not progress.done:
             left = CloudResource.objects.filter(cluster=row).exclude(state=GONE).count()
-            words = f"{left} resources are being taken back."
+            words = f"{left} resources are being taken back. {_held_up(row, progress)}".strip()
             return _waiting(row, progress, CLEANING, row.reason, words)
     reason, message = _ending(row)
     return Outcome(row.ending, reason, message, fields={"credentials": "", "access": {}})
@@ -337,6 +341,15 @@ def _refuse_what_hangs(rows: list[CloudResource]) -> None:
         if item.state == "live" and item.seen.get("health") == "pending" and since < limit:
             words = f"{item.key} has been starting for {PENDING_SECONDS / 60:.0f} minutes and does not get on."
             raise Refused("NeverReady", f"{words} Try again, or choose another machine type or region.")
+
+
+def _held_up(row: Cluster, progress: graph.Progress) -> str:
+    """What keeps it from getting on, and is no refusal of its own: a look that is not allowed, or a "not yet"."""
+    blind = CloudSight.objects.filter(account=row.account_id, region=row.region, phase="unreachable")
+    sight = blind.filter(resource_kind__in=progress.waits).first()
+    if sight is not None:
+        return f"Nobody can see what became of it: {sight.message}"
+    return f"Waits for the cloud: {progress.not_yet[0]}" if progress.not_yet else ""
 
 
 def _waiting(
