@@ -32,7 +32,7 @@ class Site:
 
     def __init__(self, sites: Sites, number: int) -> None:
         self.sites, self.number = sites, number
-        self.held = self.silent = False
+        self.held = self.silent = self.full = False
         self.address = "127.0.0.1"
         self.running: dict[str, tuple[Workload, int]] = {}
         self.ready: dict[str, set[int]] = {}
@@ -72,7 +72,7 @@ class Site:
 
     def let_go(self) -> None:
         """What was held gets ready."""
-        self.held = False
+        self.held = self.full = False
         self.ready = {name: set(range(workload.replicas)) for name, (workload, _) in self.running.items()}
 
     def _answer(self) -> None:
@@ -89,6 +89,8 @@ class Site:
             Rank(one, "ready" if one in ready else "starting", self.address, base + one)
             for one in range(workload.replicas)
         )
+        if self.full and not ready:
+            return Observed("pending", generation, message="No machine has 0.25 processors free.")
         return Observed("ready" if len(ready) == workload.replicas else "running", generation, ranks)
 
 

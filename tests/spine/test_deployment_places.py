@@ -17,6 +17,7 @@ from apps.placements.services import close_place
 from tests.spine.conftest import World
 from tests.spine.sites import Sites
 from workers import targets
+from workers.reconcilers.deployments import BEGIN_SECONDS
 from workers.reconcilers.gateways import routes
 from workers.reconcilers.parts import is_applied
 
@@ -167,6 +168,28 @@ def test_a_place_without_room_holds_nobody_up(sites: Sites) -> None:
     wake("deployment", [row.pk])
     sites.settled(row)
     assert sites.listed(row) == {"near": ("r2", 50, 1), "far": ("r2", 50, 2)}
+
+
+def test_a_cluster_without_a_machine_for_it_is_waited_for_minutes_only(sites: Sites) -> None:
+    row = sites.deploy(**sites.spread(near=(1, 50), cloud=(1, 50)))
+    sites.settled(row, answers=False)
+    sites["cloud"].held = sites["cloud"].full = True
+    sites.change(row, revision=2)
+    sites.until(row, lambda: row.phase == "updating" and row.ready_replicas == 1)
+    assert sites.listed(row) == {"near": ("r1", 50, 1), "cloud": ("r1", 50, 1)}
+    ago = timezone.now() - timedelta(seconds=BEGIN_SECONDS)
+    Placement.objects.filter(slot__startswith="r2/").update(created_at=ago)
+    wake("deployment", [row.pk])
+    sites.until(row, lambda: row.phase == "degraded")
+    assert sites.listed(row) == {"near": ("r2", 50, 1)}
+    assert row.message == (
+        "1 of 2 replicas ready. cloud has not begun: No machine has 0.25 processors free. The other places take its "
+        "share."
+    )
+    sites["cloud"].let_go()
+    sites.look("cloud")
+    sites.settled(row)
+    assert sites.listed(row) == {"near": ("r2", 50, 1), "cloud": ("r2", 50, 1)}
 
 
 def test_a_new_revision_waits_for_every_place_that_can_have_it(sites: Sites) -> None:

@@ -31,6 +31,7 @@ GRACE_SECONDS = 30
 FAILED_WAIT_SECONDS = 60
 CAPACITY_SECONDS = 10.0
 AWAY_LOOK_SECONDS = 15.0
+BEGIN_SECONDS = 300.0
 
 
 def serving(row: Deployment, context: Context) -> Outcome:
@@ -70,7 +71,20 @@ def _complete(row: Deployment, part: Part, context: Context) -> Lack | None:
         return Lack(part, words, AWAY_LOOK_SECONDS, blocks=not part.full)
     if part.current.place.phase == "unreachable":
         return Lack(part, "", AWAY_LOOK_SECONDS)
-    return None
+    return _not_begun(part, context)
+
+
+def _not_begun(part: Part, context: Context) -> Lack | None:
+    """A cluster has what was reserved only by our own count: where none of its machines takes a replica for minutes,
+    the others don't wait for that any longer."""
+    placement = part.current
+    if placement is None or placement.observed.get("state") != "pending":
+        return None
+    left = BEGIN_SECONDS - (context.now() - placement.created_at).total_seconds()
+    if left > 0:
+        return Lack(part, "", max(1.0, left))
+    why = placement.message or "It does not say why."
+    return Lack(part, f"{part.place_name} has not begun: {why}", CAPACITY_SECONDS * 6, blocks=True)
 
 
 def _resize(part: Part, context: Context) -> None:
