@@ -1,39 +1,163 @@
-"""Calls of a Kubernetes API."""
+"""Calls of a Kubernetes API, each one request that is never repeated by itself and follows no redirect."""
 
 from __future__ import annotations
 
+import json
 import ssl
 import tempfile
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from workers.crashpoints import point
-from workers.targets.contract import Unavailable
-from workers.targets.kubernetes.access import Access
+from workers.targets.contract import Conflict, Refused, Unavailable
+from workers.targets.kubernetes.access import Access, checked_address
 
 SECONDS = 8.0
+PAGE = 500
+MANAGER = "windlass"
+VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+
+
+class Missing(Exception):
+    """There is no object of that name."""
 
 
 class Client:
-    def __init__(self, access: Access) -> None:
-        self.access = access
-        self.context = ssl.create_default_context(cadata=access.authority or None)
-        if access.certificate:
-            with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # 0600; ssl reads files only
-                file.write(access.certificate + access.key)
-                file.flush()
-                self.context.load_cert_chain(file.name)
+    """`budget` starts the time within which all calls until the next one must be answered.
 
-    def get(self, path: str) -> dict[str, Any]:
-        """The object or list at that path. Raises Unavailable."""
-        headers = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
-        point("kubernetes.get.before")
+    Every call may raise Unavailable, Missing (404), contract.Conflict (409) and contract.Refused (what it can never
+    take), with words for a person.
+    """
+
+    def __init__(self, access: Access, transport: httpx.BaseTransport | None = None) -> None:
+        self.access = access
+        self._resolves = transport is None
+        context = _context(access) if transport is None else True
+        self._http = httpx.Client(verify=context, trust_env=False, follow_redirects=False, transport=transport)
+        self._ends = 0.0
+
+    def budget(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The object or list at that path."""
+        return self._json("GET", path, query)
+
+    def list(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+        """All items, page by page of the same moment, and that moment's resourceVersion."""
+        items: list[dict[str, Any]] = []
+        query = {"limit": PAGE, **({"labelSelector": selector} if selector else {})}
+        page = self.get(path, **query)
+        version = str(page.get("metadata", {}).get("resourceVersion", ""))
+        items += page.get("items") or []
+        while following := page.get("metadata", {}).get("continue"):
+            page = self.get(path, **query, **{"continue": following})
+            items += page.get("items") or []
+        return items, version
+
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._json("POST", path, {"fieldManager": MANAGER}, body)
+
+    def apply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Server-side apply: ours are the fields that it names, whoever had them."""
+        return self._json("PATCH", path, {"fieldManager": MANAGER, "force": "true"}, body, APPLY)
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._json("PATCH", path, {"fieldManager": MANAGER}, body, MERGE)
+
+    def delete(self, path: str, **options: Any) -> None:
+        """What is not there is no error."""
         try:
-            with httpx.Client(verify=self.context, timeout=SECONDS, trust_env=False) as http:
-                answer = http.get(self.access.server + path, headers=headers)
+            self._json("DELETE", path, {}, {"kind": "DeleteOptions", "apiVersion": "v1", **options})
+        except Missing:
+            return
+
+    def log(self, path: str, container: str, most_bytes: int) -> bytes:
+        query = {"container": container, "limitBytes": most_bytes}
+        return self._send("GET", f"{path}/log", query).content
+
+    def _json(
+        self, method: str, path: str, query: dict[str, Any], body: Any = None, kind: str = "application/json"
+    ) -> dict[str, Any]:
+        answer = self._send(method, path, query, body, kind)
+        try:
+            return dict(answer.json())
+        except ValueError as error:
+            raise Unavailable("what answered is no Kubernetes: it sent no JSON.") from error
+
+    def _send(
+        self, method: str, path: str, query: dict[str, Any], body: Any = None, kind: str = "application/json"
+    ) -> httpx.Response:
+        seconds = min(SECONDS, self._ends - time.monotonic()) if self._ends else SECONDS
+        if seconds < 0.2:
+            raise Unavailable("it answers too slowly.")
+        verb = VERBS[method]
+        point(f"kubernetes.{verb}.before")
+        try:
+            answer = self._http.send(self._request(method, path, query, body, kind, seconds))
         except (httpx.HTTPError, OSError) as error:
             raise Unavailable(str(error) or type(error).__name__) from error
-        if answer.status_code != 200:
-            raise Unavailable(f"it answered {answer.status_code}: {answer.text[:200]}")
-        return dict(answer.json())
+        point(f"kubernetes.{verb}.answered")
+        if not answer.is_success:
+            _refuse(answer, verb, path)
+        return answer
+
+    def _request(
+        self, method: str, path: str, query: dict[str, Any], body: Any, kind: str, seconds: float
+    ) -> httpx.Request:
+        parts = urlsplit(self.access.server)
+        headers = {"Accept": "application/json", "Host": parts.netloc}
+        extensions: dict[str, Any] = {"timeout": httpx.Timeout(seconds).as_dict()}
+        host = parts.hostname or ""
+        if self._resolves:
+            extensions["sni_hostname"] = host
+            host = checked_address(self.access)
+        if self.access.token:
+            headers["Authorization"] = f"Bearer {self.access.token}"
+        content = None
+        if body is not None:
+            content, headers["Content-Type"] = json.dumps(body).encode(), kind
+        address = f"https://{f'[{host}]' if ':' in host else host}:{parts.port or 443}{parts.path}{path}"
+        return httpx.Request(method, address, params=query, headers=headers, content=content, extensions=extensions)
+
+
+def _context(access: Access) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=access.authority or None)
+    if access.certificate:
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # 0600; ssl reads files only
+            file.write(access.certificate + access.key)
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context
+
+
+def _refuse(answer: httpx.Response, verb: str, path: str) -> None:
+    status = answer.status_code
+    try:
+        said = str(answer.json().get("message", ""))
+    except (ValueError, AttributeError):
+        said = answer.text
+    said = said[:300] or "it gave no reason."
+    pieces = [piece for piece in path.partition("?")[0].split("/") if piece]
+    resource = pieces[pieces.index("namespaces") + 2] if pieces.count("namespaces") and len(pieces) > 4 else pieces[-1]
+    if status == 404:
+        raise Missing(said)
+    if status == 409:
+        raise Conflict(said)
+    if status == 401:
+        raise Unavailable("it does not know our credentials any more: give the cluster a new kubeconfig.")
+    if status == 403 and "quota" in said:
+        raise Unavailable(f"a quota of the namespace is used up: {said}")
+    if status == 403:
+        raise Unavailable(f"we lack the right to {verb} {resource} there. Add it to our role. It said: {said}")
+    if status in (400, 413, 422):
+        raise Refused("NotValid", f"The Kubernetes takes no such {resource}: {said}")
+    after = answer.headers.get("Retry-After", "")
+    if status == 429:
+        wait = f", in {after} seconds" if after.isdecimal() else ""
+        raise Unavailable(f"it asks us to call less often{wait}.")
+    raise Unavailable(f"it answered {status}: {said}")
