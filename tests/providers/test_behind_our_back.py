@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from moto.backends import get_backend
 
-from apps.clusters.models import Cluster
+from apps.clusters.models import CloudResource, Cluster
 from apps.core.actor import WINDLASS
 from apps.core.models import Event
 from apps.core.wants import want
@@ -16,6 +18,7 @@ from apps.placements.models import Place
 from tests.clouds import aws
 from tests.providers.conftest import closed, lines
 from tests.spine.conftest import World
+from workers.reconcilers.clusters import _vanishing
 
 
 def machine_of(cluster: Cluster, key: str) -> str:
@@ -88,3 +91,18 @@ def test_a_cluster_that_never_gets_ready_is_taken_back(
     world.phase(cluster, "failed", timeout_seconds=60)
     assert cluster.reason == "NeverReady" and "machine-0: it has no network yet" in cluster.message
     assert (aws.remains(cloud), closed(cluster)) == ([], True)
+
+
+def test_what_vanishes_again_and_again_is_not_bought_without_end() -> None:
+    now = timezone.now()
+
+    def line(attempt: int, state: str) -> CloudResource:
+        return CloudResource(key="machine-1", attempt=attempt, state=state, intended_at=now)
+
+    ended = [line(attempt, "gone") for attempt in (1, 2, 3, 4)]
+    assert "3 times within an hour" in _vanishing(ended)
+    assert _vanishing(ended[:3]) == ""
+    assert _vanishing([*ended, line(5, "live")]) == ""
+    for item in ended:
+        item.intended_at = now - timedelta(hours=2)
+    assert _vanishing(ended) == ""

@@ -31,7 +31,7 @@ from workers.reconcilers.sights import wake_sights
 BROUGHT = "kubeconfig"
 SERVER = "machine-0"
 API_PORT = 6443
-ATTEMPTS = 5
+ATTEMPTS, MOST_AN_HOUR = 5, 3
 JOIN_SECONDS, PENDING_SECONDS, EMPTY_SECONDS, HELD_UP_SECONDS = 900.0, 900.0, 300.0, 3600.0
 WAIT_SECONDS, SOON_SECONDS, POLL_SECONDS, BLOCKED_SECONDS = 10.0, 1.0, 3.0, 30.0
 STEP_SECONDS = 12.0
@@ -166,13 +166,15 @@ def _ready(row: Cluster, nodes: Nodes) -> Outcome:
     return Outcome("ready", "Ready", f"{machines} ready.", fields=fields, also=also)
 
 
-def _refuse_what_ended(row: Cluster, resources: tuple[Resource, ...], rows: list[CloudResource]) -> None:
+def _refuse_what_ended(
+    row: Cluster, resources: tuple[Resource, ...], rows: list[CloudResource], server_only: bool = False
+) -> None:
     """A server that ended takes the cluster with it, and what the cloud took back at once will not be had again."""
     for lost in graph.plan(resources, rows, True, _grace()).lost:
         if graph.standing(lost, _grace()) != "gone":
             continue
         facts = lost.seen.get("facts", {})
-        refusal = facts.get("refusal", "")
+        refusal = "" if server_only else facts.get("refusal", "")
         if lost.key == SERVER or refusal:
             name = "The machine with its server" if lost.key == SERVER else f"Its {lost.key}"
             why = facts.get("why") or "It was removed outside Windlass."
@@ -187,7 +189,9 @@ def keeping(row: Cluster, context: Context) -> Outcome:
     """Ready or degraded: a machine that is gone is bought again; without its server it is lost."""
     if row.provider != BROUGHT:
         resources, rows = _resources(row, context), _rows(row)
-        _refuse_what_ended(row, resources, rows)
+        _refuse_what_ended(row, resources, rows, server_only=True)
+        if words := _vanishing(rows):
+            return Outcome("degraded", "KeepsVanishing", words, after=scaled(BLOCKED_SECONDS * 10))
         try:
             progress = _advance(row, context, resources, rows)
         except Refused as refused:  # what it has goes on; what it lacks is tried again
@@ -208,6 +212,19 @@ def keeping(row: Cluster, context: Context) -> Outcome:
         words = f"{len(nodes.ready)} of {wanted} machines are ready. {nodes.why}".strip()
         return Outcome("degraded", "MachineNotReady", words, after=scaled(WAIT_SECONDS))
     return _ready(row, nodes)
+
+
+def _vanishing(rows: list[CloudResource]) -> str:
+    """What was made often of late and is not there: it is not made again before an hour has passed."""
+    limit = timezone.now() - timedelta(seconds=scaled(HELD_UP_SECONDS))
+    for key in sorted({item.key for item in rows}):
+        attempts = [item for item in rows if item.key == key]
+        lately = [item for item in attempts if item.attempt > 1 and item.intended_at > limit]
+        if len(lately) >= MOST_AN_HOUR and all(item.state == GONE for item in attempts):
+            return (
+                f"{key} could not be had {len(lately)} times within an hour. It is tried again later; the rest goes on."
+            )
+    return ""
 
 
 def _ended(lost: list[Any]) -> str:
