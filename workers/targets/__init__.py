@@ -7,12 +7,14 @@ Django, and have to start fast.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from apps.placements.models import Place, Placement
     from workers.targets.contract import Grants, Target
+    from workers.targets.kubernetes.target import KubernetesTarget
     from workers.targets.process.target import ProcessTarget
 
 
@@ -30,9 +32,24 @@ def this_host() -> ProcessTarget:
     )
 
 
+@cache
+def clusters() -> KubernetesTarget:
+    """The target of every cluster; a place says which."""
+    from django.conf import settings
+
+    from apps.core.installation import installation_name
+    from workers.targets.kubernetes.rows import connect, wanted
+    from workers.targets.kubernetes.target import KubernetesTarget
+
+    return KubernetesTarget(
+        installation_name(), settings.WINDLASS_IMAGE, connect, wanted, scale=settings.WINDLASS_TIME_SCALE
+    )
+
+
 def target_for(place: Place) -> Target:
     """Raises KeyError for a target that this version does not know."""
-    return {"process": this_host}[place.target]()
+    known: dict[str, Callable[[], Target]] = {"process": this_host, "kubernetes": clusters}
+    return known[place.target]()
 
 
 def grants_for(placement: Placement) -> Grants:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import tempfile
+import threading
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,10 +39,10 @@ class Client:
         self._resolves = transport is None
         context = _context(access) if transport is None else True
         self._http = httpx.Client(verify=context, trust_env=False, follow_redirects=False, transport=transport)
-        self._ends = 0.0
+        self._mine = threading.local()  # several threads share the connections, not the time
 
     def budget(self, seconds: float) -> None:
-        self._ends = time.monotonic() + seconds
+        self._mine.ends = time.monotonic() + seconds
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The object or list at that path."""
@@ -92,7 +93,8 @@ class Client:
     def _send(
         self, method: str, path: str, query: dict[str, Any], body: Any = None, kind: str = "application/json"
     ) -> httpx.Response:
-        seconds = min(SECONDS, self._ends - time.monotonic()) if self._ends else SECONDS
+        ends = getattr(self._mine, "ends", None)
+        seconds = SECONDS if ends is None else min(SECONDS, ends - time.monotonic())
         if seconds < 0.2:
             raise Unavailable("it answers too slowly.")
         verb = VERBS[method]

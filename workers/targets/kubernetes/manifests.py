@@ -162,15 +162,15 @@ def _template(workload: Workload, around: Surroundings) -> dict[str, Any]:
 def _volumes(workload: Workload) -> list[dict[str, Any]]:
     share = _share(workload)
     carried = sum(item.size_bytes for item in workload.inputs)
-    memory = str(workload.resources.memory_bytes // share)
+    disk, memory = (
+        workload.resources.disk_bytes // share + 2 * carried + 2**30,
+        workload.resources.memory_bytes // share,
+    )
     return [
-        {"name": "work", "emptyDir": {"sizeLimit": str(workload.resources.disk_bytes // share + 2 * carried + 2**30)}},
+        {"name": "work", "emptyDir": {"sizeLimit": str(disk)}},
         {"name": "grants", "secret": {"secretName": workload.name, "defaultMode": 0o440}},
         # torch's loaders share tensors by it; its pages count as the program's memory
-        {
-            "name": "shared",
-            "emptyDir": {"medium": "Memory", "sizeLimit": str(workload.resources.memory_bytes // share)},
-        },
+        {"name": "shared", "emptyDir": {"medium": "Memory", "sizeLimit": str(memory)}},
     ]
 
 
