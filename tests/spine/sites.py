@@ -17,7 +17,7 @@ from apps.core.wants import create, wake, want
 from apps.deployments.models import Deployment, Gateway, Revision
 from apps.exports.models import Export
 from apps.placements.models import Place, Placement
-from apps.placements.observation import Exit, Observed, Rank
+from apps.placements.observation import Exit, Observed, Rank, State
 from apps.placements.services import wake_owners
 from apps.placements.workload import Workload
 from apps.registry import blobs
@@ -89,9 +89,9 @@ class Site:
             Rank(one, "ready" if one in ready else "starting", self.address, base + one)
             for one in range(workload.replicas)
         )
-        if self.full and not ready:
-            return Observed("pending", generation, message="No machine has 0.25 processors free.")
-        return Observed("ready" if len(ready) == workload.replicas else "running", generation, ranks)
+        message = "No machine has 0.25 processors free." if self.full else ""
+        state: State = "ready" if len(ready) == workload.replicas else "running" if ready else "pending"
+        return Observed(state, generation, ranks, message=message)
 
 
 class Sites:

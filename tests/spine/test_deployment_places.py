@@ -178,7 +178,7 @@ def test_a_cluster_without_a_machine_for_it_is_waited_for_minutes_only(sites: Si
     sites.until(row, lambda: row.phase == "updating" and row.ready_replicas == 1)
     assert sites.listed(row) == {"near": ("r1", 50, 1), "cloud": ("r1", 50, 1)}
     ago = timezone.now() - timedelta(seconds=BEGIN_SECONDS)
-    Placement.objects.filter(slot__startswith="r2/").update(created_at=ago)
+    Placement.objects.filter(slot__startswith="r2/").update(mutated_at=ago)
     wake("deployment", [row.pk])
     sites.until(row, lambda: row.phase == "degraded")
     assert sites.listed(row) == {"near": ("r2", 50, 1)}
@@ -190,6 +190,13 @@ def test_a_cluster_without_a_machine_for_it_is_waited_for_minutes_only(sites: Si
     sites.look("cloud")
     sites.settled(row)
     assert sites.listed(row) == {"near": ("r2", 50, 1), "cloud": ("r2", 50, 1)}
+    sites["cloud"].held = sites["cloud"].full = True
+    sites.change(row, **sites.spread(near=(1, 50), cloud=(2, 50)))
+    sites.until(row, lambda: row.message == "2 of 3 replicas ready.")
+    Placement.objects.filter(slot__startswith="r2/").update(mutated_at=ago)
+    wake("deployment", [row.pk])
+    sites.until(row, lambda: "cloud has begun only 1 of 2: No machine has 0.25 processors free." in row.message)
+    assert row.phase == "degraded"
 
 
 def test_a_new_revision_waits_for_every_place_that_can_have_it(sites: Sites) -> None:

@@ -78,13 +78,17 @@ def _not_begun(part: Part, context: Context) -> Lack | None:
     """A cluster has what was reserved only by our own count: where none of its machines takes a replica for minutes,
     the others don't wait for that any longer."""
     placement = part.current
-    if placement is None or placement.observed.get("state") != "pending":
+    if placement is None or part.full or not placement.observed:
         return None
-    left = BEGIN_SECONDS - (context.now() - placement.created_at).total_seconds()
+    states = {rank["state"] for rank in placement.observed.get("ranks", ())}
+    if placement.observed["state"] != "pending" and not states <= {"ready", "starting"}:
+        return None
+    left = BEGIN_SECONDS - (context.now() - (placement.mutated_at or placement.created_at)).total_seconds()
     if left > 0:
         return Lack(part, "", max(1.0, left))
+    some = "not begun" if not part.ready else f"begun only {len(part.ready)} of {part.wanted.replicas}"
     why = placement.message or "It does not say why."
-    return Lack(part, f"{part.place_name} has not begun: {why}", CAPACITY_SECONDS * 6, blocks=True)
+    return Lack(part, f"{part.place_name} has {some}: {why}", CAPACITY_SECONDS * 6, blocks=True)
 
 
 def _resize(part: Part, context: Context) -> None:

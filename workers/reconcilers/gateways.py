@@ -90,7 +90,8 @@ def ready_endpoints(placement: Placement) -> dict[int, Endpoint]:
     """By ordinal. An address that is none (a cluster's own word) is left out, so that it costs only whose it is."""
     found = {}
     for rank in Observed.from_json(placement.observed).ranks if placement.observed else ():
-        if rank.ordinal in placement.ready_ordinals and rank.port:
+        # Both: the place may have seen already that it is not, or that another pod has this ordinal now.
+        if rank.ordinal in placement.ready_ordinals and rank.state == "ready" and rank.port:
             with suppress(ValueError):
                 found[rank.ordinal] = Endpoint(rank.address, rank.port)
     return found
