@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 from moto.backends import get_backend
 from moto.ec2.models import elastic_network_interfaces, instances
+from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociationBackend
 from moto.ec2.responses.vpcs import VPCs
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import IAMBackend
@@ -53,6 +54,15 @@ def _remove_member(self: Any, profile_name: str, role_name: str) -> None:
     profile.roles.remove(role)
 
 
+def _associate_once(associate: Any) -> Any:
+    def associate_profile(self: Any, instance_id: str, *args: Any, **kwargs: Any) -> Any:
+        """moto does it within RunInstances, which answers for the machine of then."""
+        there = self.iam_instance_profile_associations.get(instance_id)
+        return there or associate(self, instance_id, *args, **kwargs)
+
+    return associate_profile
+
+
 def _dry(create: Any) -> Any:
     def create_vpc(self: Any) -> Any:
         self.error_on_dryrun()
@@ -66,6 +76,8 @@ def patch_moto() -> None:
         instances.InstanceBackend.patched = True
         instances.InstanceBackend.run_instances = _run_once(instances.InstanceBackend.run_instances)
         elastic_network_interfaces.random_public_ip = _loopback
+        profiles = IamInstanceProfileAssociationBackend
+        profiles.associate_iam_instance_profile = _associate_once(profiles.associate_iam_instance_profile)
         VPCs.create_vpc = _dry(VPCs.create_vpc)
         IAMBackend.remove_role_from_instance_profile = _remove_member
 
