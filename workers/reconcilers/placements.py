@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from apps.accounts.models import Secret
 from apps.core.models import Goal
@@ -25,6 +28,7 @@ from workers.targets import contract
 CHUNK_BYTES = 256 * 1024
 CHUNKS_A_STEP = 8
 DELETE_GRACE_SECONDS = 5.0
+FAR_LOG_SECONDS, STEADY_LOG_SECONDS = 5.0, 300.0
 EXIT_REASONS = {"ok": "Finished", "oom": "OutOfMemory", "killed": "Killed", "deadline": "Deadline"}
 
 
@@ -32,17 +36,14 @@ def pending(row: Placement, context: Context) -> Outcome:
     """Have the target start it."""
     if row.place.gone_at:
         return _outcome(row, CLEANING, "Lost", f"{row.place.name} is gone.", ending="failed", after=0, fields={})
-    _apply(row, context)
-    return _outcome(
-        row, "starting", "Starting", "Starting.", fields={"applied_generation": row.generation}, observe=True
-    )
+    changes = {"grants_end_at": _apply(row, context), "applied_generation": row.generation}
+    return _outcome(row, "starting", "Starting", "Starting.", fields=changes, observe=True)
 
 
 def following(row: Placement, context: Context) -> Outcome:
     """Starting, running or ready: pass on a change of the replicas, and write what the place saw."""
     if row.applied_generation != row.generation and not row.place.gone_at:
-        _apply(row, context)
-        changes = {"applied_generation": row.generation}
+        changes = {"grants_end_at": _apply(row, context), "applied_generation": row.generation}
         return _outcome(row, row.phase, row.reason, row.message, fields=changes, observe=True)
     seen = row.seen
     if seen is None:
@@ -51,16 +52,39 @@ def following(row: Placement, context: Context) -> Outcome:
     if phase == CLEANING:
         ending = "succeeded" if seen.exit and seen.exit.reason == "ok" else "failed"
         return _outcome(row, CLEANING, reason, message, ending=ending, after=0, fields={"ended": row.observed})
-    chunks, offsets, more = _pull(row, seen)
-    return _outcome(
-        row,
-        phase,
-        reason,
-        message,
-        after=0 if more else None,
-        fields={"log_offsets": offsets, "ready_ordinals": list(seen.ready_ordinals)},
-        chunks=chunks,
-    )
+    if _must_renew(row):
+        changes = {"grants_end_at": _apply(row, context)}
+        return _outcome(row, row.phase, row.reason, row.message, fields=changes, observe=True)
+    pause = _until_asked(row, seen)
+    chunks, offsets, more = _pull(row, seen, unknown=pause == 0)
+    fields: dict[str, Any] = {"log_offsets": offsets, "ready_ordinals": list(seen.ready_ordinals)}
+    if pause == 0 and not more:
+        fields["logs_read_at"], pause = Now(), _pause(seen)
+    return _outcome(row, phase, reason, message, after=0 if more else pause, fields=fields, chunks=chunks)
+
+
+def _must_renew(row: Placement) -> bool:
+    """Whether a quarter of the life of the addresses that it was given is over. A target that is asked for nothing
+    but what it has takes them and goes on."""
+    if row.grants_end_at is None or row.mutated_at is None or row.place.gone_at:
+        return False
+    return timezone.now() - row.mutated_at > (row.grants_end_at - row.mutated_at) / 4
+
+
+def _pause(seen: Observed) -> float | None:
+    """How often a target is asked for streams whose sizes it can't tell; None where there are none."""
+    if None not in seen.log_bytes.values():
+        return None
+    seconds = STEADY_LOG_SECONDS if seen.state == "ready" else FAR_LOG_SECONDS
+    return seconds * float(settings.WINDLASS_TIME_SCALE)
+
+
+def _until_asked(row: Placement, seen: Observed) -> float | None:
+    """Seconds until it is time to ask for them; 0: now."""
+    pause = _pause(seen)
+    if pause is None or row.logs_read_at is None:
+        return pause if pause is None else 0.0
+    return max(0.0, pause - (timezone.now() - row.logs_read_at).total_seconds())
 
 
 def _meaning(row: Placement, seen: Observed) -> tuple[str, str, str]:
@@ -147,7 +171,8 @@ def _finished(row: Placement) -> Outcome:
     return _outcome(row, row.ending, reason, message, fields={"ready_ordinals": []}, also=also)
 
 
-def _apply(row: Placement, context: Context) -> None:
+def _apply(row: Placement, context: Context) -> datetime | None:
+    """Returns when what it was granted ends, if it does."""
     workload = row.wanted
     grants = context.record("grants", lambda: targets.grants_for(row))
     secrets = {
@@ -165,6 +190,7 @@ def _apply(row: Placement, context: Context) -> None:
         raise Refused(error.reason, error.message) from error
     except contract.Conflict as error:
         raise Refused("RefusedByTarget", str(error)) from error
+    return None if grants.ends_at is None else datetime.fromtimestamp(grants.ends_at, UTC)
 
 
 def _call(row: Placement, context: Context, name: str, act: Callable[[], None]) -> None:
@@ -179,9 +205,10 @@ def _call(row: Placement, context: Context, name: str, act: Callable[[], None]) 
     context.record(name, lambda: Placement.objects.filter(pk=row.pk).update(mutated_at=Now()))
 
 
-def _pull(row: Placement, seen: Observed) -> tuple[list[LogChunk], dict[str, int], bool]:
+def _pull(row: Placement, seen: Observed, *, unknown: bool = True) -> tuple[list[LogChunk], dict[str, int], bool]:
     """New bytes of every stream, at most CHUNKS_A_STEP pieces; the offsets behind them; and whether there is more.
 
+    `unknown`: of those too whose sizes nobody knows: they are read until nothing comes.
     A stream that can't be read at all is left out. Raises Retry where the target does not answer, so that no log is
     lost with the workload.
     """
@@ -189,7 +216,7 @@ def _pull(row: Placement, seen: Observed) -> tuple[list[LogChunk], dict[str, int
     offsets = dict(row.log_offsets)
     chunks: list[LogChunk] = []
     for stream, size in sorted(seen.log_bytes.items()):
-        while offsets.get(stream, 0) < size:
+        while unknown if size is None else offsets.get(stream, 0) < size:
             if len(chunks) == CHUNKS_A_STEP:
                 return chunks, offsets, True
             try:

@@ -76,6 +76,7 @@ def watching(row: Place, context: Context) -> Outcome:
     locks = [("deployment", services), ("placement", [pk for pk, _observed in changed])]
     return Outcome(
         "watching",
+        fields={"resource_version": row.resource_version},
         after=BUSY_SECONDS if waiting else BEAT_SECONDS,
         locks=[(kind, row_ids) for kind, row_ids in locks if row_ids],
         also=write if changed or services else None,
@@ -89,7 +90,10 @@ def services_here(row: Place) -> list[UUID]:
 
 
 def publish_bundles(place: Place, target: Any, here: list[Placement]) -> None:
-    """Constant work: on every beat the whole auth bundle of every service here, changed or not."""
+    """Constant work: on every beat the whole auth bundle of every service here, changed or not. On a cluster replicas
+    pull theirs."""
+    if place.cluster_id:
+        return
     services = [row for row in here if row.owner_kind == "deployment" and row.phase in {"starting", "running", "ready"}]
     for deployment in Deployment.objects.filter(pk__in={row.owner_id for row in services}):
         content = auth_bundle(deployment)
