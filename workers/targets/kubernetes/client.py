@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from workers.targets.kubernetes.access import Access, checked_address
 SECONDS = 8.0
 PAGE = 500
 MANAGER = "windlass"
+logging.getLogger("httpx").setLevel(logging.WARNING)  # else each request is a line of our log
 VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
