@@ -34,7 +34,8 @@ def look_at_nodes(row: Cluster) -> Nodes:
     try:
         listed = Client(access_of(row)).get("/api/v1/nodes")
     except (Unavailable, OSError, ValueError) as error:
-        raise NotAnswering(str(error)) from error
+        fix = " Let these credentials list its nodes." if "403" in str(error) else ""
+        raise NotAnswering(f"{error}{fix}") from error
     return read_nodes(listed)
 
 
