@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -32,24 +32,59 @@ pytestmark = [
 ]
 
 
-class Stands:
-    """One deployment over this machine and another one."""
+class Far(Protocol):
+    """The place that is not this machine. `away`: what the deployment says when all of it is dead."""
 
-    def __init__(self, product: Product, second: SecondHost) -> None:
-        self.product, self.second = product, second
+    name: str
+    away: str
+    address: str
+
+    def replicas(self) -> int: ...
+
+    def die(self) -> None:
+        """All of it at once: what is asked there, and every replica."""
+
+    def come_back(self) -> None: ...
+
+
+class Machine:
+    """A host elsewhere."""
+
+    name, away = "second", "second is lost"
+
+    def __init__(self, second: SecondHost) -> None:
+        self.second, self.address = second, second.wire.there
+
+    def replicas(self) -> int:
+        return len(self.second.programs("workers.serving"))
+
+    def die(self) -> None:
+        self.second.kill()
+        kill_programs(self.second.var)
+
+    def come_back(self) -> None:
+        self.second.start()
+        self.second.joined()
+
+
+class Stands:
+    """One deployment over this machine and a place elsewhere."""
+
+    def __init__(self, product: Product, far: Far, here: str) -> None:
+        self.product, self.far, self.here = product, far, here
         self.places: dict[str, str] = {}
 
         def known() -> bool:
             self.places = {row["name"]: row["id"] for row in product.api("GET", "places")["items"]}
-            return "second" in self.places
+            return far.name in self.places
 
         until(known, 30, "both places")
-        self.near = next(name for name in self.places if name != "second")
+        self.near = next(name for name in self.places if name != far.name)
         body = {"name": "tiny", "export": product.exports()[0], "memory_bytes": 300 * 2**20, "spread": self.both()}
         self.id = str(product.api("POST", "deployments", body)["id"])
 
     def both(self, near: int = 60, far: int = 40) -> list[dict[str, Any]]:
-        return [self.on(self.near, 2, near), self.on("second", 2, far)]
+        return [self.on(self.near, 2, near), self.on(self.far.name, 2, far)]
 
     def on(self, name: str, replicas: int, weight: int = 100) -> dict[str, Any]:
         return {"place": self.places[name], "replicas": replicas, "weight": weight}
@@ -63,7 +98,7 @@ class Stands:
 
     def counts(self) -> tuple[int, int]:
         """How many replicas there are here and there."""
-        return len(self.product.replicas()), len(self.second.programs("workers.serving"))
+        return len(self.product.replicas()), self.far.replicas()
 
     def settled(self, near: int, far: int, timeout_seconds: float = 90) -> None:
         def is_settled() -> bool:
@@ -87,7 +122,7 @@ class Stands:
         ).strip()
         with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
             clusters = client.get("http://admin/clusters", params={"format": "json"}).json()["cluster_statuses"]
-        found = dict.fromkeys((self.second.wire.here, self.second.wire.there), 0)
+        found = dict.fromkeys((self.here, self.far.address), 0)
         for host in next(one for one in clusters if one["name"] == "replicas").get("host_statuses", []):
             total = next(int(one.get("value", 0)) for one in host["stats"] if one["name"] == "rq_total")
             found[host["address"]["socket_address"]["address"]] += total
@@ -134,7 +169,7 @@ def stands() -> Iterator[Stands]:
         second.start(invite(product, "second"))
         second.joined()
         until(lambda: product.api("GET", "dataset-versions")["items"][0]["phase"] == "ready", 60, "the example")
-        stands = Stands(product, second)
+        stands = Stands(product, Machine(second), wire.here)
         stands.settled(2, 2)
         yield stands
     finally:
@@ -176,11 +211,9 @@ def test_each_place_gets_its_share(stands: Stands) -> None:
 
 def test_the_other_machine_loses_its_power_and_comes_back(stands: Stands) -> None:
     def disturb() -> None:
-        stands.second.kill()
-        kill_programs(stands.second.var)
-        stands.says("degraded", "second is lost")
-        stands.second.start()
-        stands.second.joined()
+        stands.far.die()
+        stands.says("degraded", stands.far.away)
+        stands.far.come_back()
         stands.settled(2, 2)
 
     under_load(stands, "far machine dead and back", disturb)
@@ -188,9 +221,10 @@ def test_the_other_machine_loses_its_power_and_comes_back(stands: Stands) -> Non
 
 def test_the_other_machine_is_cut_off_and_comes_back(stands: Stands) -> None:
     def disturb() -> None:
-        stands.second.wire.cut()
-        stands.says("degraded", "second is lost")
-        stands.second.wire.mend()
+        assert isinstance(stands.far, Machine)
+        stands.far.second.wire.cut()
+        stands.says("degraded", stands.far.away)
+        stands.far.second.wire.mend()
         stands.settled(2, 2)
 
     under_load(stands, "far machine cut off and back", disturb)
@@ -207,7 +241,7 @@ def test_every_replica_here_dies(stands: Stands) -> None:
 
 def test_it_moves_there_and_back(stands: Stands) -> None:
     def disturb() -> None:
-        stands.spread(stands.on("second", 2))
+        stands.spread(stands.on(stands.far.name, 2))
         stands.settled(0, 2)
         stands.spread(stands.on(stands.near, 2))
         stands.settled(2, 0)
