@@ -17,6 +17,9 @@ import pytest
 
 from apps.placements.workload import Input, Output, Workload
 from apps.registry import parts
+from tests.clouds.kubernetes.simulator import kube  # noqa: F401
+from tests.kubernetes.world import far  # noqa: F401
+from tests.spine.conftest import workspace, world  # noqa: F401
 from workers.targets.contract import Grants, InputGrant, OutputGrant
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,103 @@
+"""A training run on a Kubernetes whose pods really run: from its row to a model version."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.accounts.models import Workspace
+from apps.core.actor import WINDLASS
+from apps.core.wants import want
+from apps.placements.models import LogChunk, Place, Reservation
+from apps.registry import blobs
+from apps.training.models import MetricPoint, TrainingRun
+from tests.clouds.kubernetes.simulator import Kubernetes
+from tests.spine.conftest import World
+from tests.spine.test_run import TRAIN, make_run
+
+STOPPABLE = """
+import os, signal, sys, time
+def stop(*_):
+    os.makedirs(os.environ["WINDLASS_OUT"] + "/checkpoint")
+    open(os.environ["WINDLASS_OUT"] + "/checkpoint/step", "w").write("7")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def run_there(
+    workspace: Workspace, place: Place, monkeypatch: pytest.MonkeyPatch, source: str, **more: int
+) -> TrainingRun:
+    monkeypatch.setattr("workers.reconcilers.training.torchrun", lambda *_: ("python", "-c", source))
+    run = make_run(workspace)
+    TrainingRun.objects.filter(pk=run.pk).update(place=place, memory_bytes_per_process=2**28, **more)
+    run.refresh_from_db()
+    return run
+
+
+def nothing_left(kube: Kubernetes) -> None:
+    assert Reservation.objects.count() == 0
+    for plural in ("pods", "jobs", "services", "secrets", "deployments", "poddisruptionbudgets"):
+        assert kube.objects(plural) == [], plural
+
+
+def log() -> bytes:
+    return b"".join(bytes(chunk.data) for chunk in LogChunk.objects.filter(stream="0").order_by("offset"))
+
+
+def test_a_run_becomes_a_model_version(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_there(workspace, far, monkeypatch, TRAIN)
+    world.phase(run, "succeeded", "failed", timeout_seconds=60)
+    assert (run.phase, run.reason) == ("succeeded", "Trained"), run.message
+    assert run.result is not None
+    assert run.result.metrics == {"held_out_accuracy": 0.98}
+    assert b"".join(blobs.read(run.result.file("config.json"))) == b"{}"
+    assert sorted(MetricPoint.objects.values_list("step", flat=True)) == [1, 2, 3]
+    assert b"hello from the program" in log()
+    world.until(lambda: kube.objects("pods") == [])
+    nothing_left(kube)
+
+
+def test_a_failing_program_fails_the_run_with_its_words(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_there(workspace, far, monkeypatch, "raise ValueError('seven is not a digit')")
+    world.phase(run, "succeeded", "failed", timeout_seconds=60)
+    assert run.phase == "failed"
+    assert "seven is not a digit" in run.message
+    nothing_left(kube)
+
+
+def test_cancel_keeps_the_checkpoint(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_there(workspace, far, monkeypatch, STOPPABLE)
+    world.until(lambda: b"up" in log(), 60)
+    want(run, WINDLASS, goal="stop")
+    world.phase(run, "cancelled", timeout_seconds=60)
+    assert run.checkpoint is not None
+    assert b"step" in b"".join(blobs.read(run.checkpoint))
+    nothing_left(kube)
+
+
+def test_an_image_that_cannot_be_pulled_is_told(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kube.faults.image_pull = 'Back-off pulling image "windlass:test": not found'
+    run = run_there(workspace, far, monkeypatch, TRAIN)
+    world.until(lambda: (run.refresh_from_db(), "can't be pulled" in run.message)[1], 60)
+    kube.faults.image_pull = ""
+    world.phase(run, "succeeded", "failed", timeout_seconds=60)
+    assert run.phase == "succeeded", run.message
+
+
+def test_too_much_memory_is_told(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_there(workspace, far, monkeypatch, "x = bytes(b'x') * 2**29\nimport time; time.sleep(30)")
+    world.until(lambda: (run.refresh_from_db(), "memory" in run.message)[1], 60)
+    assert kube.calls
+    assert "memory" in run.message
