@@ -72,7 +72,7 @@ class Kubernetes:
         api = Api()
         api.simulator = self
         async with api:
-            runner = aiohttp.web.ServerRunner(aiohttp.web.Server(api), shutdown_timeout=0.1)
+            runner = aiohttp.web.ServerRunner(aiohttp.web.Server(api, access_log=None), shutdown_timeout=0.1)
             await runner.setup()
             site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls())
             await site.start()

@@ -1,0 +1,3 @@
+"""The addresses of a web server that has none: whoever asks gets 404."""
+
+urlpatterns: list[object] = []
