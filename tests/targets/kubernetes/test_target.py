@@ -148,6 +148,14 @@ def test_a_stopped_service_has_exited_when_its_pods_are_gone(cluster: Cluster) -
     assert cluster.api.objects[f"{DEPLOYMENTS}/{NAME}"]["spec"]["replicas"] == 0
 
 
+def test_a_grace_time_that_is_shorter_than_usual_is_told_to_the_pods(cluster: Cluster) -> None:
+    cluster.apply(JOB)
+    cluster.api.pod(NAME, phase="Failed")
+    cluster.target.stop(cluster.place, NAME, 5)
+    found = cluster.api.objects[f"/api/v1/namespaces/windlass/pods/{NAME}-0-abcde"]
+    assert found["metadata"]["deletionTimestamp"] and found["metadata"]["finalizers"]  # it stays to be read
+
+
 def test_delete_waits_for_the_pods(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "END_SECONDS", 0.1)
     cluster.apply(JOB)

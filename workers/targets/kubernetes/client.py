@@ -50,8 +50,14 @@ class Client:
         """The object or list at that path."""
         return self._json("GET", path, query)
 
-    def list(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+    def every(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
         """All items, page by page of the same moment, and that moment's resourceVersion."""
+        try:
+            return self._pages(path, selector)
+        except (Missing, Conflict) as error:
+            raise Unavailable(f"it does not list {path.rpartition('/')[2]}: {error}") from error
+
+    def _pages(self, path: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         items: list[dict[str, Any]] = []
         query = {"limit": PAGE, **({"labelSelector": selector} if selector else {})}
         page = self.get(path, **query)

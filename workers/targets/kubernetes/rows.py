@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from apps.core.sealing import CannotUnseal
 from apps.placements.models import Placement
 from workers.targets.kubernetes.access import access_of
 from workers.targets.kubernetes.client import Client
@@ -11,8 +12,11 @@ from workers.targets.kubernetes.target import Wanted
 
 
 def connect(place: Any) -> Client:
-    """Raises ValueError where its credentials are none."""
-    return Client(access_of(place.cluster))
+    """Raises ValueError where its credentials are none, or are not there any more."""
+    try:
+        return Client(access_of(place.cluster))
+    except (CannotUnseal, KeyError) as error:
+        raise ValueError(f"its credentials can't be read: {error}") from error
 
 
 def wanted(place: Any) -> dict[str, Wanted]:

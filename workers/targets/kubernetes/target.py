@@ -9,10 +9,11 @@ Nothing is kept between calls but connections, and what is only for thrift: when
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -203,6 +204,10 @@ class KubernetesTarget:
     def stop(self, place: Any, name: str, grace_seconds: float) -> None:
         """A job is suspended: its pods end and, by their finalizer, stay to be read. A service gets no replicas."""
         there = self._there(place)
+        with _tried_again():
+            self._stop(there, name, grace_seconds)
+
+    def _stop(self, there: There, name: str, grace_seconds: float) -> None:
         for path, change in (
             (there.at.job(name), {"spec": {"suspend": True}}),
             (
@@ -218,14 +223,14 @@ class KubernetesTarget:
             if grace_seconds + CARRYING_SECONDS < usual:
                 self._end_pods(there, name, grace_seconds)
 
-    def _end_pods(self, there: There, name: str, grace_seconds: float) -> list[Pod]:
-        """End them within that time, let go those that ended; returns those that are still there."""
+    def _end_pods(self, there: There, name: str, grace_seconds: float, release: bool = False) -> list[Pod]:
+        """End them within that time; `release`: and let go those that ended. Returns those that are still there."""
         pods = self._pods_of(there, name)
         for pod in pods:
             try:
-                if not pod.going or grace_seconds > 1:
+                if not (pod.going and pod.ended):
                     there.client.delete(there.at.pod(pod.name), gracePeriodSeconds=max(1, math.ceil(grace_seconds)))
-                elif pod.ended and KEPT in pod.finalizers:
+                elif release and KEPT in pod.finalizers:
                     rest = [one for one in pod.finalizers if one != KEPT]
                     there.client.patch(there.at.pod(pod.name), {"metadata": {"finalizers": rest}})
             except (Missing, Conflict):
@@ -237,10 +242,14 @@ class KubernetesTarget:
     def delete(self, place: Any, name: str) -> None:
         """Raises Unavailable until nothing of it is left."""
         there = self._there(place)
+        with _tried_again():
+            self._delete(there, name)
+
+    def _delete(self, there: There, name: str) -> None:
         self._bury(there, name)
         self._remove(there, name)
         ends = time.monotonic() + END_SECONDS
-        while left := self._end_pods(there, name, 0):
+        while left := self._end_pods(there, name, 0, release=True):
             if time.monotonic() > ends:
                 raise Unavailable(f"{len(left)} of its pods have not ended yet, among them {left[0].name}.")
             time.sleep(0.25)
@@ -272,7 +281,7 @@ class KubernetesTarget:
         if time.time() - there.swept_at < SWEEP_SECONDS:
             return
         there.swept_at = time.time()
-        cards, _version = there.client.list(there.at.cards, f"{there.selector},{TOMBSTONE}")
+        cards, _version = there.client.every(there.at.cards, f"{there.selector},{TOMBSTONE}")
         for card in cards:
             if float((card.get("data") or {}).get("at") or 0) < time.time() - TOMBSTONE_SECONDS:
                 there.client.delete(there.at.card(card["metadata"]["name"]))
@@ -282,7 +291,7 @@ class KubernetesTarget:
     def observe(self, place: Any) -> dict[str, Observed]:
         """One list of pods; two more, of Jobs and Deployments, only where the pods alone don't say all."""
         there, wanted = self._there(place), self._wanted(place)
-        items, version = there.client.list(there.at.pods, there.selector)
+        items, version = there.client.every(there.at.pods, there.selector)
         place.resource_version = version[:40]
         pods = observing.by_placement(items)
         still = all(
@@ -291,8 +300,8 @@ class KubernetesTarget:
         jobs: dict[str, dict[str, Any]] = {}
         deployments: dict[str, dict[str, Any]] = {}
         if not still or pods.keys() - wanted.keys():
-            jobs = {item["metadata"]["name"]: item for item in there.client.list(there.at.jobs, there.selector)[0]}
-            listed, _version = there.client.list(there.at.deployments, there.selector)
+            jobs = {item["metadata"]["name"]: item for item in there.client.every(there.at.jobs, there.selector)[0]}
+            listed, _version = there.client.every(there.at.deployments, there.selector)
             deployments = {item["metadata"]["name"]: item for item in listed}
         sight = observing.Sight(there.around.reach, time.time(), self._scale)
         there.wanted, there.unwanted = set(wanted), (pods.keys() | jobs.keys() | deployments.keys()) - wanted.keys()
@@ -319,13 +328,23 @@ class KubernetesTarget:
         names = set(there.unwanted)
         if time.time() - there.listed_at > OWNED_SECONDS:
             there.listed_at = time.time()
-            cards, _version = there.client.list(there.at.cards, f"{there.selector},!{TOMBSTONE}")
-            names |= {card["metadata"]["name"] for card in cards} - there.wanted
+            with contextlib.suppress(Unavailable):  # what was left over can wait
+                cards, _version = there.client.every(there.at.cards, f"{there.selector},!{TOMBSTONE}")
+                names |= {card["metadata"]["name"] for card in cards} - there.wanted
         return [Owned(name, True) for name in sorted(names)]
 
     def _pods_of(self, there: There, name: str) -> list[Pod]:
-        items, _version = there.client.list(there.at.pods, f"{there.selector},{PLACEMENT}={name}")
+        items, _version = there.client.every(there.at.pods, f"{there.selector},{PLACEMENT}={name}")
         return observing.by_placement(items).get(name, [])
+
+
+@contextlib.contextmanager
+def _tried_again() -> Iterator[None]:
+    """Whoever takes something away never gives up, whatever is said against it."""
+    try:
+        yield
+    except (Conflict, Missing) as error:
+        raise Unavailable(str(error)) from error
 
 
 def _find(client: Client, path: str) -> dict[str, Any] | None:
