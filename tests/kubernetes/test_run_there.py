@@ -7,7 +7,7 @@ import pytest
 from apps.accounts.models import Workspace
 from apps.core.actor import WINDLASS
 from apps.core.wants import want
-from apps.placements.models import LogChunk, Place, Reservation
+from apps.placements.models import LogChunk, Place, Placement, Reservation
 from apps.registry import blobs
 from apps.training.models import MetricPoint, TrainingRun
 from tests.clouds.kubernetes.simulator import Kubernetes
@@ -97,7 +97,48 @@ def test_an_image_that_cannot_be_pulled_is_told(
 def test_too_much_memory_is_told(
     world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The simulator keeps the limit as the kernel does: the whole container is killed, and nobody there can tell."""
     run = run_there(workspace, far, monkeypatch, "x = bytes(b'x') * 2**29\nimport time; time.sleep(30)")
-    world.until(lambda: (run.refresh_from_db(), "memory" in run.message)[1], 60)
-    assert kube.calls
-    assert "memory" in run.message
+    world.until(lambda: Placement.objects.filter(phase__in=("failed", "succeeded")).exists(), 60)
+    placement = Placement.objects.order_by("attempt")[0]
+    assert placement.ended["exit"]["reason"] == "oom"
+    assert "memory" in placement.message
+    want(run, WINDLASS, goal="delete")
+    world.phase(run, "deleted", timeout_seconds=60)
+    nothing_left(kube)
+
+
+def test_no_room_there_is_told_and_an_evicted_run_is_tried_again(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kube.faults.unschedulable = "0/1 nodes are available: 1 Insufficient cpu."
+    run = run_there(workspace, far, monkeypatch, "print('up', flush=True); import time; time.sleep(60)")
+    world.until(lambda: (run.refresh_from_db(), "Insufficient cpu" in run.message)[1], 60)
+    kube.faults.unschedulable = ""
+    world.until(lambda: b"up" in log(), 60)
+    kube.evict("plc-")
+    world.until(lambda: Placement.objects.count() == 2, 60)
+    first = Placement.objects.order_by("attempt")[0]
+    assert (first.phase, first.ended["exit"]["reason"]) == ("failed", "preempted")
+    assert "low on resource: memory" in first.message
+    want(run, WINDLASS, goal="delete")
+    world.phase(run, "deleted", timeout_seconds=60)
+    nothing_left(kube)
+
+
+def test_an_api_that_is_away_ends_nothing(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = kube.kubelet.directory / "go"
+    waits = f"import os, time\nprint('up', flush=True)\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)\n"
+    run = run_there(workspace, far, monkeypatch, waits + TRAIN)
+    world.until(lambda: b"up" in log(), 60)
+    kube.faults.down = True
+    world.until(lambda: (far.refresh_from_db(), far.phase == "unreachable")[1], 30)
+    gate.touch()  # it ends while nobody can see it
+    run.refresh_from_db()
+    assert run.phase == "training"
+    kube.faults.down = False
+    world.phase(run, "succeeded", "failed", timeout_seconds=60)
+    assert (run.phase, run.attempt) == ("succeeded", 1), run.message
+    nothing_left(kube)
