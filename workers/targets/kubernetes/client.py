@@ -19,6 +19,7 @@ from workers.targets.kubernetes.access import Access, checked_address
 
 SECONDS = 8.0
 PAGE = 500
+Items = list[dict[str, Any]]
 MANAGER = "windlass"
 logging.getLogger("httpx").setLevel(logging.WARNING)  # else each request is a line of our log
 VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
@@ -50,15 +51,15 @@ class Client:
         """The object or list at that path."""
         return self._json("GET", path, query)
 
-    def every(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+    def list(self, path: str, selector: str = "") -> tuple[Items, str]:
         """All items, page by page of the same moment, and that moment's resourceVersion."""
         try:
             return self._pages(path, selector)
         except (Missing, Conflict) as error:
             raise Unavailable(f"it does not list {path.rpartition('/')[2]}: {error}") from error
 
-    def _pages(self, path: str, selector: str) -> tuple[list[dict[str, Any]], str]:
-        items: list[dict[str, Any]] = []
+    def _pages(self, path: str, selector: str) -> tuple[Items, str]:
+        items: Items = []
         query = {"limit": PAGE, **({"labelSelector": selector} if selector else {})}
         page = self.get(path, **query)
         version = str(page.get("metadata", {}).get("resourceVersion", ""))

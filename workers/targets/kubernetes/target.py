@@ -281,7 +281,7 @@ class KubernetesTarget:
         if time.time() - there.swept_at < SWEEP_SECONDS:
             return
         there.swept_at = time.time()
-        cards, _version = there.client.every(there.at.cards, f"{there.selector},{TOMBSTONE}")
+        cards, _version = there.client.list(there.at.cards, f"{there.selector},{TOMBSTONE}")
         for card in cards:
             if float((card.get("data") or {}).get("at") or 0) < time.time() - TOMBSTONE_SECONDS:
                 there.client.delete(there.at.card(card["metadata"]["name"]))
@@ -291,7 +291,7 @@ class KubernetesTarget:
     def observe(self, place: Any) -> dict[str, Observed]:
         """One list of pods; two more, of Jobs and Deployments, only where the pods alone don't say all."""
         there, wanted = self._there(place), self._wanted(place)
-        items, version = there.client.every(there.at.pods, there.selector)
+        items, version = there.client.list(there.at.pods, there.selector)
         place.resource_version = version[:40]
         pods = observing.by_placement(items)
         still = all(
@@ -300,8 +300,8 @@ class KubernetesTarget:
         jobs: dict[str, dict[str, Any]] = {}
         deployments: dict[str, dict[str, Any]] = {}
         if not still or pods.keys() - wanted.keys():
-            jobs = {item["metadata"]["name"]: item for item in there.client.every(there.at.jobs, there.selector)[0]}
-            listed, _version = there.client.every(there.at.deployments, there.selector)
+            jobs = {item["metadata"]["name"]: item for item in there.client.list(there.at.jobs, there.selector)[0]}
+            listed, _version = there.client.list(there.at.deployments, there.selector)
             deployments = {item["metadata"]["name"]: item for item in listed}
         sight = observing.Sight(there.around.reach, time.time(), self._scale)
         there.wanted, there.unwanted = set(wanted), (pods.keys() | jobs.keys() | deployments.keys()) - wanted.keys()
@@ -329,12 +329,12 @@ class KubernetesTarget:
         if time.time() - there.listed_at > OWNED_SECONDS:
             there.listed_at = time.time()
             with contextlib.suppress(Unavailable):  # what was left over can wait
-                cards, _version = there.client.every(there.at.cards, f"{there.selector},!{TOMBSTONE}")
+                cards, _version = there.client.list(there.at.cards, f"{there.selector},!{TOMBSTONE}")
                 names |= {card["metadata"]["name"] for card in cards} - there.wanted
         return [Owned(name, True) for name in sorted(names)]
 
     def _pods_of(self, there: There, name: str) -> list[Pod]:
-        items, _version = there.client.every(there.at.pods, f"{there.selector},{PLACEMENT}={name}")
+        items, _version = there.client.list(there.at.pods, f"{there.selector},{PLACEMENT}={name}")
         return observing.by_placement(items).get(name, [])
 
 
