@@ -49,7 +49,7 @@ class ApiServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                known = self.path == "/api/v1/nodes"
+                known = self.path.partition("?")[0] == "/api/v1/nodes"
                 content = json.dumps(api.listed() if known else {"items": [], "metadata": {"resourceVersion": "1"}})
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apps.clusters.models import Cluster
+from apps.core.sealing import CannotUnseal
 
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 GPU = "nvidia.com/gpu"
@@ -27,23 +28,22 @@ class Nodes:
 
 def look_at_nodes(row: Cluster) -> Nodes:
     """Raises NotAnswering."""
-    from workers.targets.contract import Unavailable
+    from workers.targets.contract import Conflict, Unavailable
     from workers.targets.kubernetes.access import access_of
-    from workers.targets.kubernetes.client import Client
+    from workers.targets.kubernetes.client import Client, Missing
 
     try:
         listed = Client(access_of(row)).get("/api/v1/nodes")
-    except (Unavailable, OSError, ValueError) as error:
-        fix = " Let these credentials list its nodes." if "403" in str(error) else ""
-        raise NotAnswering(f"{error}{fix}") from error
-    return read_nodes(listed)
+    except (Unavailable, Conflict, Missing, CannotUnseal, OSError, ValueError) as error:
+        raise NotAnswering(str(error)) from error
+    return read_nodes(listed.get("items") or [])
 
 
-def read_nodes(listed: dict[str, Any]) -> Nodes:
-    """Of a NodeList. A machine that takes no work (cordoned) counts as ready, and for nothing in the capacity."""
+def read_nodes(items: list[dict[str, Any]]) -> Nodes:
+    """Of a NodeList's items. One that takes no work (cordoned) is ready, and counts for nothing in the capacity."""
     ready, why = [], ""
     capacity: dict[str, Any] = {"cpus": 0.0, "memory_bytes": 0, "gpus": 0}
-    for item in listed.get("items", []):
+    for item in items:
         name = item["metadata"]["name"]
         conditions = {found["type"]: found for found in item.get("status", {}).get("conditions", [])}
         state = conditions.get("Ready", {})

@@ -119,6 +119,12 @@ class Controllers:
         why = self.simulator.faults.unschedulable
         for node in self.store.all("nodes"):
             name = node["metadata"]["name"]
+            if name in self.simulator.lost:
+                why = (
+                    why
+                    or "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }."
+                )
+                continue
             living = [one for one in self.store.all("pods") if one["spec"].get("nodeName") == name]
             living = [one for one in living if one["status"].get("phase") not in ENDED]
             short = [

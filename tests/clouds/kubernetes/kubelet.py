@@ -8,7 +8,9 @@ import os
 import re
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,11 @@ class Kubelet:
         for name, process in list(self.running.get(uid, {}).items()):
             if container in ("", name):
                 processes.kill(processes.descendants([process.pid]))
+
+    def abandon(self, uid: str) -> None:
+        """The node is lost: everything of the pod is gone, and nobody tells it."""
+        self._tasks[uid].cancel()
+        self.kill(uid)
 
     async def _run(self, key: Key, uid: str) -> None:
         try:
@@ -138,13 +145,43 @@ class Running:
             else:
                 if not self.going:
                     self.tell("Running")
-                    await asyncio.gather(*(self._keep(one, volumes) for one in self.spec["containers"]))
+                    async with self._ports_of_the_node():
+                        await asyncio.gather(*(self._keep(one, volumes) for one in self.spec["containers"]))
         codes = [self.states.get(name, {}).get("terminated", {}).get("exitCode", 1) for name in self.names]
         self.ready = {}
         self.tell("Succeeded" if not any(codes) else "Failed")
         item = self.store.objects.get(self.key)
         if item is not None and item["metadata"]["uid"] == self.uid:
             self.store.keep(self.key, item)  # where it was only waiting for its end, it goes now
+
+    @asynccontextmanager
+    async def _ports_of_the_node(self) -> AsyncIterator[None]:
+        """A hostPort leads to the pod for as long as it lives."""
+        wanted = [port for one in self.spec["containers"] for port in one.get("ports", ()) if "hostPort" in port]
+        servers = []
+        for port in wanted:
+            forward = partial(self._forward, port["containerPort"])
+            servers.append(await asyncio.start_server(forward, "127.0.0.1", port["hostPort"]))
+        try:
+            yield
+        finally:
+            for server in servers:
+                server.close()
+
+    async def _forward(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            with suppress(OSError):
+                while data := await source.read(65536):
+                    target.write(data)
+                    await target.drain()
+            target.close()
+
+        try:
+            inner, outer = await asyncio.open_connection(self.ip, port)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(copy(reader, outer), copy(inner, writer))
 
     async def _volumes(self) -> dict[str, Path]:
         found = {}
@@ -243,6 +280,7 @@ class Running:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
         began = now()
         log = self.kubelet.logs[self.uid, name] = bytearray()
@@ -252,14 +290,21 @@ class Running:
         self.tell()
         helpers = [
             asyncio.create_task(helper)
-            for helper in (self._end(process), self._watch(container, process), self._probe(container))
+            for helper in (
+                self._end(process),
+                self._bury(process),
+                self._watch(container, process),
+                self._probe(container),
+            )
         ]
         assert process.stdout
-        while data := await process.stdout.read(65536):
-            log += data
-        code = await process.wait()
-        for helper in helpers:
-            helper.cancel()
+        try:
+            while data := await process.stdout.read(65536):
+                log += data
+            code = await process.wait()
+        finally:
+            for helper in helpers:
+                helper.cancel()
         self.kubelet.running[self.uid].pop(name, None)
         oom = (self.uid, name) in self.kubelet.oom
         self.kubelet.oom.discard((self.uid, name))
@@ -275,6 +320,13 @@ class Running:
         self.ready[name] = False
         self.tell()
         return int(ended["exitCode"])
+
+    async def _bury(self, process: asyncio.subprocess.Process) -> None:
+        """With a container's first process all of it ends."""
+        while process.returncode is None:  # wait() would wait for its output too, which its children may hold
+            await asyncio.sleep(0.05)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         """SIGTERM when the pod is deleted, SIGKILL when its grace time is over."""

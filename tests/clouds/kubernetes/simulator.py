@@ -51,6 +51,7 @@ class Kubernetes:
         self.store, self.faults = Store(), Faults()
         self.calls: list[tuple[str, str]] = []
         self.evicted: dict[str, str] = {}
+        self.lost: set[str] = set()
         self.kubelet, self._controllers = Kubelet(self, directory), Controllers(self)
         self._network = f"127.{random.randint(2, 250)}.{random.randint(0, 250)}"
         self._addresses: dict[tuple[str, ...], str] = {}
@@ -161,6 +162,37 @@ class Kubernetes:
                     self.evicted[item["metadata"]["uid"]] = why
 
         self._do(act())
+
+    def lose_node(self, name: str = "node-1") -> None:
+        """Its processes are gone and its kubelet says no more: pods are marked to go, and stay until it is back."""
+
+        async def act() -> None:
+            self.lost.add(name)
+            self._tell_node(name, "Unknown")
+            for item in self.store.all("pods"):
+                if item["spec"].get("nodeName") == name and item["status"].get("phase") == "Running":
+                    key = ("pods", item["metadata"]["namespace"], item["metadata"]["name"])
+                    self.kubelet.abandon(item["metadata"]["uid"])
+                    why = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+                    self.store.status(key, conditions=[{"type": "Ready", "status": "False"}, why])
+                    self.store.delete(key, {})
+
+        self._do(act())
+
+    def restore_node(self, name: str = "node-1") -> None:
+        """It is back, without what ran there."""
+
+        async def act() -> None:
+            self.lost.discard(name)
+            self._tell_node(name, "True")
+            for item in self.store.all("pods"):
+                if item["spec"].get("nodeName") == name and item["metadata"].get("deletionTimestamp"):
+                    self.store.status(("pods", item["metadata"]["namespace"], item["metadata"]["name"]), phase="Failed")
+
+        self._do(act())
+
+    def _tell_node(self, name: str, ready: str) -> None:
+        self.store.status(("nodes", "", name), conditions=[{"type": "Ready", "status": ready}])
 
     def _do(self, act: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(act, self._loop).result(10)
