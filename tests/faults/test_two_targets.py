@@ -8,14 +8,17 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import pytest
 
+from tests.clouds.kubernetes.simulator import Kubernetes
 from tests.faults.product import Load, Product, free_port, until
 from tests.faults.second_host import SecondHost, Wire, checkout, invite
 from tests.figures import measured
@@ -37,7 +40,6 @@ class Far(Protocol):
 
     name: str
     away: str
-    address: str
 
     def replicas(self) -> int: ...
 
@@ -53,7 +55,7 @@ class Machine:
     name, away = "second", "second is lost"
 
     def __init__(self, second: SecondHost) -> None:
-        self.second, self.address = second, second.wire.there
+        self.second = second
 
     def replicas(self) -> int:
         return len(self.second.programs("workers.serving"))
@@ -67,6 +69,40 @@ class Machine:
         self.second.joined()
 
 
+class Cloud:
+    """A Kubernetes; its pods are processes of this machine."""
+
+    name, away = "cloud", "cloud does not answer"
+
+    def __init__(self, kube: Kubernetes) -> None:
+        self.kube, self.dead = kube, threading.Event()
+
+    def replicas(self) -> int:
+        pods = self.kube.objects("pods")
+        return sum("running" in state for pod in pods for state in program_states(pod))
+
+    def die(self) -> None:
+        """Its API, and every pod again and again: its kubelet would start them anew."""
+        self.kube.faults.down = True
+        self.dead.set()
+        threading.Thread(target=self._keep_dead, daemon=True).start()
+
+    def _keep_dead(self) -> None:
+        while self.dead.is_set():
+            for uid in list(self.kube.kubelet.running):
+                self.kube.kubelet.kill(uid)
+            time.sleep(0.2)
+
+    def come_back(self) -> None:
+        self.dead.clear()
+        self.kube.faults.down = False
+
+
+def program_states(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return [status.get("state") or {} for status in statuses if status["name"] == "program"]
+
+
 class Stands:
     """One deployment over this machine and a place elsewhere."""
 
@@ -78,7 +114,10 @@ class Stands:
             self.places = {row["name"]: row["id"] for row in product.api("GET", "places")["items"]}
             return far.name in self.places
 
-        until(known, 30, "both places")
+        try:
+            until(known, 60, "both places")
+        except AssertionError as error:
+            raise AssertionError(f"{product.api('GET', 'clusters')}") from error
         self.near = next(name for name in self.places if name != far.name)
         body = {"name": "tiny", "export": product.exports()[0], "memory_bytes": 300 * 2**20, "spread": self.both()}
         self.id = str(product.api("POST", "deployments", body)["id"])
@@ -115,18 +154,21 @@ class Stands:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.row()} {self.counts()}") from error
 
-    def asked(self) -> dict[str, int]:
+    def asked(self) -> tuple[int, int]:
         """How many requests the gateway has sent here and there."""
         socket = self.product.django(
             "from django.conf import settings", "print(settings.WINDLASS_GATEWAY_ADMIN_SOCKET)"
         ).strip()
         with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
             clusters = client.get("http://admin/clusters", params={"format": "json"}).json()["cluster_statuses"]
-        found = dict.fromkeys((self.here, self.far.address), 0)
+        here = there = 0
         for host in next(one for one in clusters if one["name"] == "replicas").get("host_statuses", []):
             total = next(int(one.get("value", 0)) for one in host["stats"] if one["name"] == "rq_total")
-            found[host["address"]["socket_address"]["address"]] += total
-        return found
+            if host["address"]["socket_address"]["address"] == self.here:
+                here += total
+            else:
+                there += total
+        return here, there
 
     def says(self, phase: str, words: str, timeout_seconds: float = 60) -> None:
         def told() -> bool:
@@ -152,35 +194,48 @@ def kill_programs(var: Path) -> None:
                 continue
 
 
-@pytest.fixture(scope="module")
-def stands() -> Iterator[Stands]:
+@pytest.fixture(scope="module", params=["machine", "cloud"])
+def stands(request: pytest.FixtureRequest) -> Iterator[Stands]:
     folder = Path(tempfile.mkdtemp(prefix="windlass-two-"))
+    product = Product(folder)
+    product.project = checkout(folder / "first")
+    product.time_scale = TIME_SCALE
+    with ExitStack() as left:
+        left.callback(shutil.rmtree, folder, ignore_errors=True)
+        stands = (on_a_machine if request.param == "machine" else on_a_cloud)(product, folder, left)
+        stands.settled(2, 2)
+        yield stands
+
+
+def start(product: Product, left: ExitStack, **settings: object) -> None:
+    product.more = settings
+    left.callback(stop_all, product.var / "workloads", 1.0)
+    left.callback(product.stop)
+    product.up()
+    until(lambda: product.api("GET", "dataset-versions")["items"][0]["phase"] == "ready", 60, "the example")
+
+
+def on_a_machine(product: Product, folder: Path, left: ExitStack) -> Stands:
     try:
         wire = Wire()
     except subprocess.CalledProcessError as error:
-        shutil.rmtree(folder)
         pytest.skip(f"no network namespace can be made here: {error.stderr}")
-    product, second = Product(folder), SecondHost(folder / "second", wire)
-    product.project = checkout(folder / "first")
-    product.time_scale = TIME_SCALE
-    product.more = {"HOST_ADDRESS": wire.here, "HOSTS_PORT": free_port()}
-    try:
-        product.up()
-        second.start(invite(product, "second"))
-        second.joined()
-        until(lambda: product.api("GET", "dataset-versions")["items"][0]["phase"] == "ready", 60, "the example")
-        stands = Stands(product, Machine(second), wire.here)
-        stands.settled(2, 2)
-        yield stands
-    finally:
-        second.end()
-        product.stop()
-        stop_all(product.var / "workloads", 1.0)
-        wire.remove()
-        if os.environ.get("SERVING_KEEP"):
-            print(f"kept: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    left.callback(wire.remove)
+    second = SecondHost(folder / "second", wire)
+    start(product, left, HOST_ADDRESS=wire.here, HOSTS_PORT=free_port())
+    left.callback(second.end)
+    second.start(invite(product, "second"))
+    second.joined()
+    return Stands(product, Machine(second), wire.here)
+
+
+def on_a_cloud(product: Product, folder: Path, left: ExitStack) -> Stands:
+    (folder / "kube").mkdir()
+    kube = Kubernetes(folder / "kube")
+    left.callback(kube.close)
+    start(product, left, ALLOWED_PRIVATE_CIDRS="127.0.0.1/32")
+    product.api("POST", "clusters", {"name": "cloud", "kubeconfig": kube.kubeconfig()})
+    return Stands(product, Cloud(kube), "127.0.0.1")
 
 
 def under_load(stands: Stands, what: str, disturb: Callable[[], None]) -> None:
@@ -188,8 +243,14 @@ def under_load(stands: Stands, what: str, disturb: Callable[[], None]) -> None:
         load.until(min(5.0, SECONDS / 5))
         disturb()
         load.until(SECONDS)
-    answers, began = load.answers, load.began
-    measured(f"{what}: requests", answers.sent, "requests", f"{RATE}/s", answers.sent >= 0.9 * RATE * load.seconds)
+    answers, began, what = load.answers, load.began, f"{stands.far.name}, {what}"
+    measured(
+        f"{what}: requests",
+        answers.sent,
+        "requests",
+        f"{RATE}/s",
+        answers.sent >= 0.9 * RATE * load.seconds,
+    )
     measured(f"{what}: failed", len(answers.errors), "requests", "0", not answers.errors)
     measured(f"{what}: p99", answers.percentile_ms(0.99), "ms", "reported", True)
     longest = answers.percentile_ms(1)
@@ -203,23 +264,32 @@ def test_each_place_gets_its_share(stands: Stands) -> None:
     with Load(stands.product, RATE) as load:
         load.until(10)
     after = stands.asked()
-    here, there = (after[name] - before[name] for name in before)
+    here, there = after[0] - before[0], after[1] - before[1]
     share = round(here / (here + there), 3)
-    measured("share of a place that has 60 of 100", share, "of all requests", "0.55 to 0.65", 0.55 < share < 0.65)
+    measured(
+        f"{stands.far.name}, share of a place that has 60 of 100",
+        share,
+        "of all requests",
+        "0.55 to 0.65",
+        0.55 < share < 0.65,
+    )
     assert 0.55 < share < 0.65 and not load.answers.errors, (here, there, load.answers.errors[:5])
 
 
-def test_the_other_machine_loses_its_power_and_comes_back(stands: Stands) -> None:
+def test_all_that_is_elsewhere_dies_and_comes_back(stands: Stands) -> None:
     def disturb() -> None:
         stands.far.die()
         stands.says("degraded", stands.far.away)
         stands.far.come_back()
         stands.settled(2, 2)
 
-    under_load(stands, "far machine dead and back", disturb)
+    under_load(stands, "all that is elsewhere dead and back", disturb)
 
 
 def test_the_other_machine_is_cut_off_and_comes_back(stands: Stands) -> None:
+    if not isinstance(stands.far, Machine):
+        pytest.skip("its pods are on this machine")
+
     def disturb() -> None:
         assert isinstance(stands.far, Machine)
         stands.far.second.wire.cut()
