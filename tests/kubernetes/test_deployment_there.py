@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from apps.accounts.models import ApiKey
+from apps.clusters.models import Cluster
 from apps.core.actor import WINDLASS
 from apps.core.wants import want
 from apps.deployments.models import Deployment, UsageWindow
-from apps.placements.models import Place, Reservation
+from apps.placements.models import Place, Placement, Reservation
 from tests.clouds.kubernetes.simulator import Kubernetes
 from tests.gateway.harness import Gateway
 from tests.spine.conftest import World
@@ -73,3 +74,14 @@ def test_it_answers_is_counted_and_goes(
     world.phase(deployment, "deleted", timeout_seconds=60)
     assert Reservation.objects.count() == 0
     assert kube.objects("pods") == []
+
+
+def test_a_port_of_the_machine_leads_to_it_where_pods_are_out_of_reach(
+    world: World, far: Place, kube: Kubernetes, envoy: Gateway, deployment: Deployment  # noqa: F811
+) -> None:  # fmt: skip
+    Cluster.objects.update(reach="nodes")
+    want(deployment, WINDLASS, spec={"spread": [{"place": far.typed_id, "replicas": 1, "weight": 100}]})
+    world.phase(deployment, "serving", timeout_seconds=60)
+    world.until(lambda: predict(envoy).status_code == 200, 30)
+    (rank,) = Placement.objects.get().observed["ranks"]
+    assert (rank["address"], 20_000 <= rank["port"] < 30_000) == ("127.0.0.1", True)

@@ -142,3 +142,22 @@ def test_an_api_that_is_away_ends_nothing(
     world.phase(run, "succeeded", "failed", timeout_seconds=60)
     assert (run.phase, run.attempt) == ("succeeded", 1), run.message
     nothing_left(kube)
+
+
+def test_a_run_whose_node_is_lost_is_tried_again(
+    world: World, workspace: Workspace, far: Place, kube: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_there(workspace, far, monkeypatch, "print('up', flush=True); import time; time.sleep(60)")
+    world.until(lambda: b"up" in log(), 60)
+    kube.lose_node()
+    world.until(lambda: kube.objects("pods")[0]["metadata"].get("deletionTimestamp"), 30)
+    for _ in range(20):
+        world.beat()
+    assert Placement.objects.count() == 1, "it may come back: nothing is started twice before it is sure to be gone"
+    kube.restore_node()
+    world.until(lambda: Placement.objects.count() == 2, 60)
+    first = Placement.objects.order_by("attempt")[0]
+    assert (first.phase, first.reason) == ("failed", "NodeLost")
+    want(run, WINDLASS, goal="delete")
+    world.phase(run, "deleted", timeout_seconds=60)
+    nothing_left(kube)

@@ -305,6 +305,8 @@ class Running:
         finally:
             for helper in helpers:
                 helper.cancel()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         self.kubelet.running[self.uid].pop(name, None)
         oom = (self.uid, name) in self.kubelet.oom
         self.kubelet.oom.discard((self.uid, name))
