@@ -30,6 +30,12 @@ def error(code: str, message: str, operation: str = "RunInstances", status: int 
     return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": about}, operation)
 
 
+def test_no_capacity_is_a_no_though_ec2_sends_it_as_its_own_failure() -> None:
+    refusal = meaning(error("InsufficientInstanceCapacity", "We have none.", status=500), "Making a machine")
+    assert isinstance(refusal, Refusal) and refusal.reason == "NoCapacity"
+    assert isinstance(meaning(error("InternalError", "An error.", status=500), "Making a machine"), Unclear)
+
+
 @pytest.mark.parametrize(
     ("code", "message", "reason", "said"),
     [

@@ -24,6 +24,7 @@ from workers.providers.contract import Account, NotYet, Refusal, Throttled, Uncl
 
 TIMEOUT_SECONDS, SHORTEST_SECONDS = 8.0, 0.6
 THROTTLED = re.compile(r"RequestLimitExceeded|Throttl|TooManyRequests|SlowDown|RequestThrottled")
+NO_CAPACITY = re.compile(r"^Insufficient\w*Capacity$")  # a definite no, though EC2 sends it with status 500
 MISSING = re.compile(r"\.NotFound$|^NoSuchEntity|NotAttached$|^InvalidAMIID\.Unavailable$")
 # A profile that was made seconds ago is not known to EC2 yet, and it says so by a plain wrong parameter.
 NOT_KNOWN_YET = re.compile(r"instance ?profile", re.IGNORECASE)
@@ -124,7 +125,7 @@ def meaning(error: ClientError, what: str) -> Exception:
     if THROTTLED.search(code) or status == 429:
         after = about.get("HTTPHeaders", {}).get("retry-after", "")
         return Throttled(f"AWS asks for patience: {said}", float(after) if after.isdigit() else None)
-    if status >= 500:
+    if status >= 500 and not NO_CAPACITY.search(code):
         return Unclear(f"AWS failed: {said} ({code or status})")
     if MISSING.search(code) or (code == "InvalidParameterValue" and NOT_KNOWN_YET.search(said)):
         return NotYet(f"{said} ({code})")
