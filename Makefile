@@ -5,7 +5,7 @@ PYTHON ?=
 python := .venv/bin/python
 export PYTHON
 
-.PHONY: help up invite-host host demo check test test-faults test-compose lint format bench shell clean
+.PHONY: help up invite-host host demo check test test-faults test-compose lint format bench bench-clouds shell clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,10 @@ format: .venv/installed.lock ## let ruff put the code into shape
 
 bench: .venv/installed.lock ## speed, side by side with peers
 	@$(python) -m benchmarks
+
+bench-clouds: .venv/installed.lock ## how soon a cluster reaches its cloud, and what a thousand cost
+	@$(python) -m benchmarks.clouds
+	@$(python) -m benchmarks.kubernetes_observe
 
 shell: .venv/installed.lock ## Django's shell
 	@$(python) manage.py shell
