@@ -98,7 +98,7 @@ class Chance:
     AFTER = (("acted, then silent", 0.03), ("acted, then cut off", 0.03), ("delayed", 0.03))
     OF_LOOKS = (("throttled", 0.004), ("failed before acting", 0.01), ("cut off", 0.01), ("delayed", 0.02))
     OF_MACHINES = (("no capacity", 0.03), ("no quota", 0.01))
-    REFUSED = (("no permission", 0.001), ("no permission, encoded", 0.001), ("credentials expired", 0.001))
+    REFUSED = (("no permission", 0.003), ("no permission, encoded", 0.003), ("credentials expired", 0.003))
 
     def __init__(self, seed: int, names: Callable[[str], str] = str) -> None:
         self.seed, self.names = seed, names

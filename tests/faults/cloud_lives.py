@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
 
+from apps.accounts.models import Workspace
 from apps.clouds.models import CloudAccount
 from apps.clusters.models import CloudResource, Cluster
 from apps.core.actor import WINDLASS
@@ -20,14 +25,19 @@ from apps.core.sealing import unseal_field
 from apps.core.wants import create, want
 from tests.clouds import aws
 from tests.clouds.api_server import ApiServer
-from tests.clouds.proxy import Proxy
+from tests.clouds.proxy import Chance, Proxy, serve
+from tests.faults.product import free_port, until
+from tests.providers.conftest import new_account
+from tests.spine.conftest import World
 from workers import engine
 from workers.providers import graph
 from workers.reconcilers import RECONCILERS, accounts, sights
 
-AT_ONCE, SWEEPERS = 16, 3
+AT_ONCE, SWEEPERS = 24, 4
 LIFE_SECONDS, END_SECONDS = 40.0, 120.0
 KILL_SHARE = 0.004
+SCALE, HIDE_SECONDS = 0.03, 30.0
+CLUSTER_NAME = len("cls-") + 26
 
 
 class Killed(BaseException):
@@ -179,3 +189,96 @@ class Lives:
         if found := list(ids.values_list("cloud_id", flat=True)):
             end(InstanceIds=found[-1:])
             self.mishaps[life.mishap] += 1
+
+
+@dataclass
+class Told:
+    """What a trial came to. `doubled`: two things of one token, and machines made before those before were gone."""
+
+    lived: int
+    faults: Counter[str]
+    kills: Counter[str]
+    mishaps: Counter[str]
+    ends: Counter[str]
+    leaked: list[str]
+    doubled: list[str]
+    stuck: list[str]
+    crashes: list[str]
+    left_open: int
+    extra: int
+    seconds: float
+
+    @property
+    def wrong(self) -> list[str]:
+        left = [f"{self.left_open} lines of the ledger are open"] if self.left_open else []
+        return [*self.leaked, *self.doubled, *self.stuck, *self.crashes, *left]
+
+
+def trial(workspace: Workspace, moto: str, settings: Any, monkeypatch: Any, seed: int, count: int) -> Told:
+    """Live `count` lives with this seed before an empty moto."""
+    from workers.providers.aws import _client
+
+    _client.cache_clear()
+    settings.WINDLASS_HINTS = False
+    settings.WINDLASS_TIME_SCALE = SCALE
+    settings.WINDLASS_ALLOWED_PRIVATE_CIDRS = ("127.0.0.0/8",)
+    began = time.monotonic()
+    proxy = Proxy(moto, lambda request: "", HIDE_SECONDS * SCALE, seed)
+
+    def name(subject: str) -> str:
+        """Its own, "c7-machine-0", of a name that has the cluster's random id in it."""
+        cluster = subject[:CLUSTER_NAME]
+        return proxy.subjects.get(cluster, cluster) + subject[CLUSTER_NAME:]
+
+    with serve(proxy) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        world = World(workspace, ["reconcile"])
+        account = new_account(world)
+        world.phase(account, "ready")
+        proxy.choose = Chance(seed, name)
+        killer = Killer(seed, monkeypatch)
+        lives = Lives(seed, count, account, proxy, moto)
+        lives.run()
+    return Told(
+        lived=Cluster.objects.filter(phase="deleted").count(),
+        faults=proxy.faults,
+        kills=killer.kills,
+        mishaps=lives.mishaps,
+        ends=lives.ends,
+        leaked=aws.remains(moto),
+        doubled=doubled(proxy),
+        stuck=lives.stuck,
+        crashes=lives.crashes,
+        left_open=CloudResource.objects.filter(gone_at=None).count(),
+        extra=CloudResource.objects.filter(attempt__gt=1).count(),
+        seconds=time.monotonic() - began,
+    )
+
+
+def doubled(proxy: Proxy) -> list[str]:
+    found = [f"{token}: {sorted(made)}" for token, made in proxy.made_by_token().items() if len(made) > 1]
+    before: Any = None
+    for line in CloudResource.objects.exclude(cloud_id="").order_by("cluster", "key", "attempt"):
+        same = before is not None and (before.cluster_id, before.key) == (line.cluster_id, line.key)
+        if same and (before.gone_at is None or before.gone_at > line.intended_at):
+            found.append(f"{line.name} was made before {before.name} was gone")
+        before = line
+    return found
+
+
+@contextmanager
+def served_moto() -> Iterator[str]:
+    """In a process of its own, since it works as much as the reconcilers do. Yields its address."""
+    port, quiet = free_port(), subprocess.DEVNULL
+    process = subprocess.Popen([sys.executable, "-m", "tests.clouds.aws", str(port)], stdout=quiet, stderr=quiet)
+
+    def answers() -> bool:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+
+    try:
+        until(answers, 30, "moto answers")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()

@@ -21,7 +21,7 @@ def tagged(token: str) -> list[dict[str, object]]:
 
 
 def through(address: str) -> object:
-    once = Config(retries={"total_max_attempts": 1}, read_timeout=0.5)
+    once = Config(retries={"total_max_attempts": 1}, read_timeout=2)
     keys = {"aws_access_key_id": "AKIATESTTESTTESTTEST", "aws_secret_access_key": "secret"}
     return boto3.client("ec2", region_name=aws.REGION, endpoint_url=address, config=once, **keys)
 
