@@ -41,12 +41,16 @@ for number in range({count}):
     tags = [{{"Key": name, "Value": value}} for name, value in ours.items()]
     made = ec2.run_instances(ImageId="ami-1", InstanceType="t3.medium", MinCount=1, MaxCount=1, ClientToken=token,
                              TagSpecifications=[{{"ResourceType": "instance", "Tags": tags}}])
+    machine = made["Instances"][0]
+    facts = {{"private_ip": machine["PrivateIpAddress"], "public_ip": machine.get("PublicIpAddress", "")}}
+    seen = {{"cloud_id": machine["InstanceId"], "health": "live", "facts": facts}}  # so that a look finds nothing new
     cluster = Cluster(workspace_id=account.workspace_id, name=f"steady-{{number}}", phase="ready", provider="ec2",
                       account=account, region=account.region, due_at=now + timedelta(hours=1))
     clusters.append(cluster)
     lines.append(CloudResource(cluster=cluster, account=account, region=account.region, kind="machine",
                                key="machine-0", name=f"steady-{{number}}", token=token, state="live",
-                               cloud_id=made["Instances"][0]["InstanceId"], mutated_at=now))
+                               cloud_id=machine["InstanceId"], mutated_at=now, seen=seen,
+                               seen_at=now + timedelta(milliseconds=1)))
 Cluster.objects.bulk_create(clusters)
 CloudResource.objects.bulk_create(lines)
 print("made")
