@@ -92,7 +92,8 @@ def facts(run: TrainingRun, root: str) -> list[KeyValue]:
         *([KeyValue("Dataset", f"{version.name}{items}", rows.url(root, version))] if version else []),
         KeyValue("Model", run.model.name, f"{root}models/{run.model.typed_id}/"),
         KeyValue("Strategy", run.strategy.replace("_", " ")),
-        KeyValue("Processes", number(run.processes)),
+        KeyValue("Processes", number(run.processes) + (f" on {number(run.nodes)} nodes" if run.nodes > 1 else "")),
+        *([KeyValue("Place", run.place.name)] if run.place else []),
         KeyValue("Memory", f"{figures.memory(run.memory_bytes_per_process)} a process"),
         *([KeyValue("Attempts", number(run.attempt))] if run.attempt > 1 else []),
         KeyValue("Seed", number(run.hyperparameters.get("seed", 0))),
@@ -167,6 +168,8 @@ def same_as(run: TrainingRun, slug: str) -> list[CodeTab]:
         "recipe": run.recipe,
         "dataset_version": run.dataset_version.typed_id if run.dataset_version else None,
         "processes": run.processes,
+        **({"nodes": run.nodes} if run.nodes > 1 else {}),
+        **({"place": run.place.typed_id} if run.place else {}),
         "hyperparameters": changed_settings(run),
     }
     text = json.dumps(body)

@@ -17,6 +17,7 @@ from apps.core.pages.lists import listing
 from apps.core.phases import DELETED
 from apps.core.wants import want
 from apps.placements.logs import placement_of
+from apps.placements.places import places_of
 from apps.registry.models import DatasetVersion
 from apps.registry.services import model_named
 from apps.training import run_page
@@ -25,7 +26,7 @@ from apps.training.hyperparameters import RECIPES
 from apps.training.models import MetricPoint, TrainingRun
 from apps.training.services import create_training_run, metric_series
 
-SELECT = ("model", "script", "dataset_version__dataset", "result", "workspace")
+SELECT = ("model", "script", "dataset_version__dataset", "result", "workspace", "place__host", "place__cluster")
 FILTERS = {
     "phase": {
         "Queued": ("queued",),
@@ -130,6 +131,9 @@ class NewRun(TrainingPage):
         program: dict[str, Any] = {"recipe": values.get("recipe", "")}
         if source and form.script_name:
             program = {"script": source.script, "script_name": source.script_name, "secrets": source.secrets}
+        if source:
+            there = places_of(self.workspace).filter(pk=source.place_id) if source.place_id else None
+            program |= {"nodes": source.nodes, "place": there.first() if there else None}  # none where it is gone
         run = create_training_run(
             self.workspace,
             self.actor,

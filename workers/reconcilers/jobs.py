@@ -146,9 +146,7 @@ class Job:
         since = min(place.lost_at for place in lost if place.lost_at)
         left = LOST_JOB_SECONDS * settings.WINDLASS_TIME_SCALE - (context.now() - since).total_seconds()
         if left > 0:
-            words = (
-                f"No answer from {names}. If none comes, it goes on elsewhere in {left:.0f} s by itself."
-            )
+            words = f"No answer from {names}. If none comes, it goes on elsewhere in {left:.0f} s by itself."
             return stay(row, after=min(left, 30.0), reason="HostLost", message=words)
         if settle_placements(row.pk, Goal.STOP, context):
             words = f"{names} did not come back. What runs on other hosts is stopped, then it goes on elsewhere."
