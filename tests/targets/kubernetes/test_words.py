@@ -167,6 +167,18 @@ def test_replicas_have_the_addresses_of_their_pods_and_the_youngest_is_the_last(
     assert [(rank.address, rank.port) for rank in found.ranks] == [("10.1.0.1", 8080), ("10.1.0.2", 8080)]
 
 
+def test_a_replica_that_was_evicted_leaves_its_place_to_the_one_that_stands_for_it(cluster: Cluster) -> None:
+    ready = [{"type": "Ready", "status": "True"}]
+    cluster.wanted = {NAME: Wanted("service", 1)}
+    cluster.api.pod(NAME, 0, False, phase="Failed", reason="Evicted")
+    cluster.api.pod(
+        NAME, 1, False, phase="Running", podIP="10.1.0.2", conditions=ready, containerStatuses=containers(RUNNING)
+    )
+    found = seen(cluster)
+    assert found.ready_ordinals == (0,)
+    assert found.ranks[0].address == "10.1.0.2"
+
+
 def test_a_replica_that_falls_again_and_again_says_how(cluster: Cluster) -> None:
     cluster.wanted = {NAME: Wanted("service", 1)}
     last = {"lastState": ended(1, told(message="No such model."))}

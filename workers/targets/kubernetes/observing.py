@@ -24,14 +24,14 @@ class Sight:
 
 
 def by_placement(items: Iterable[dict[str, Any]]) -> dict[str, list[Pod]]:
-    """The pods of each placement: of a job by index, of a service the oldest first and what goes away last."""
+    """The pods of each placement: of a job by index, of a service the oldest first, and last what goes away or fell."""
     found: dict[str, list[Pod]] = {}
     for item in items:
         name = (item["metadata"].get("labels") or {}).get(PLACEMENT)
         if name:
             found.setdefault(name, []).append(Pod(item))
     for pods in found.values():
-        pods.sort(key=lambda pod: (pod.index, pod.going, pod.created, pod.name))
+        pods.sort(key=lambda pod: (pod.index, pod.going or pod.ended, pod.created, pod.name))
     return found
 
 
