@@ -55,7 +55,7 @@ class CloudAccountSerializer(ManagedSerializer):
 class CloudAccountDetailSerializer(CloudAccountSerializer):
     strays = serializers.SerializerMethodField(
         help_text="What carries this installation's tags in the cloud and belongs to no cluster of it: what it is, "
-        "where, what it has cost since it was first seen, and how to remove it. Windlass never removes these by itself."
+        "where, and what it has cost since it was first seen. Windlass never removes it: the cloud's console does."
     )
 
     class Meta(CloudAccountSerializer.Meta):

@@ -16,6 +16,7 @@ from apps.accounts.auth import require_staff
 from apps.accounts.models import Role
 from apps.clouds.models import CloudAccount
 from apps.clusters import services
+from apps.clusters.joining import invite_host
 from apps.clusters.ledger import HOURS_A_MONTH, cost_usd, total_usd
 from apps.clusters.models import CloudResource, Cluster, Host
 from apps.core import ids
@@ -305,8 +306,6 @@ class HostView(Listed, Retrieved, WorkspaceView):
     @action(detail=False, methods=["post"], url_path="invitations")
     def invite(self, request: Request, workspace: str) -> Response:
         """Let another machine join as a host of this name, once, within an hour; only by staff."""
-        from apps.clusters.joining import invite_host
-
         require_staff(request.user, "A host")
         invited = invite_host(self.body(InvitationInput)["name"], self.actor)
         return Response(InvitationSerializer(invited).data, status=201)

@@ -16,6 +16,7 @@ from apps.clouds.models import CloudAccount, Offer
 from apps.clouds.providers import PROVIDERS
 from apps.clouds.services import hold_account
 from apps.clusters import networks
+from apps.clusters.kubeconfig import check_kubeconfig
 from apps.clusters.models import Cluster, Host
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, range_errors
@@ -276,8 +277,6 @@ def _machine_errors(account: CloudAccount, machine_type: str) -> list[FieldError
 
 
 def _kubeconfig_errors(text: str) -> list[FieldError]:
-    from apps.clusters.kubeconfig import check_kubeconfig
-
     try:
         check_kubeconfig(text)
     except ValueError as refusal:
