@@ -36,4 +36,6 @@ def test_random_lives(workspace: Workspace, settings: Any, monkeypatch: pytest.M
     measured("attempts beyond the first", told.extra, "attempts", "reported", True)
     measured("lives took", round(told.seconds), "s", "reported", True)
     print(f"ended in: {dict(told.ends)}; killed at: {dict(told.kills)}", flush=True)
+    for wrong in (*told.stuck[:20], *told.crashes[:5]):
+        print(f"wrong: {wrong}", flush=True)
     assert told.wrong == []
