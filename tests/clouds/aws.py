@@ -3,6 +3,7 @@
 - RunInstances with a ClientToken that was used gives the machine of then.
 - Public addresses are loopback ones (127.x.y.z, each used once), so that a test can answer there as the machine.
 - A dry run of CreateVpc makes none.
+- A machine that has ended is shown for a while only (there an hour, here FORGOTTEN_SECONDS).
 - Removing a role from a profile that it is not in is "NoSuchEntity".
 
 Run as a program it serves until it is stopped: `python -m tests.clouds.aws PORT`.
@@ -28,6 +29,7 @@ from moto.iam.models import IAMBackend
 from moto.server import ThreadedMotoServer
 
 REGION = "eu-central-1"
+FORGOTTEN_SECONDS = 30.0
 CREDENTIALS = {"access_key_id": "AKIATESTTESTTESTTEST", "secret_access_key": "secret"}
 _lock = threading.RLock()
 
@@ -36,10 +38,30 @@ def _loopback() -> str:
     return f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.{random.randint(2, 250)}"
 
 
+def _forget(backend: Any) -> None:
+    """Put machines that ended a while ago out of sight; their client tokens stay known."""
+    ended, forgotten = backend.__dict__.setdefault("ended", {}), backend.__dict__.setdefault("forgotten", {})
+    now = time.monotonic()
+    with _lock:
+        for key, reservation in list(backend.reservations.items()):
+            if any(instance.state != "terminated" for instance in reservation.instances):
+                ended.pop(key, None)
+            elif now - ended.setdefault(key, now) > FORGOTTEN_SECONDS:
+                forgotten[key] = backend.reservations.pop(key)
+
+
+def _without_the_forgotten(all_reservations: Any) -> Any:
+    def shown(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _forget(self)
+        return all_reservations(self, *args, **kwargs)
+
+    return shown
+
+
 def _run_once(run: Any) -> Any:
     def run_instances(self: Any, *args: Any, **kwargs: Any) -> Any:
         with _lock:
-            for reservation in self.reservations.values():
+            for reservation in [*self.reservations.values(), *self.__dict__.get("forgotten", {}).values()]:
                 if reservation.instances and reservation.instances[0].client_token == kwargs["client_token"]:
                     return reservation
             return run(self, *args, **kwargs)
@@ -75,6 +97,7 @@ def patch_moto() -> None:
     if not hasattr(instances.InstanceBackend, "patched"):
         instances.InstanceBackend.patched = True
         instances.InstanceBackend.run_instances = _run_once(instances.InstanceBackend.run_instances)
+        instances.InstanceBackend.all_reservations = _without_the_forgotten(instances.InstanceBackend.all_reservations)
         elastic_network_interfaces.random_public_ip = _loopback
         profiles = IamInstanceProfileAssociationBackend
         profiles.associate_iam_instance_profile = _associate_once(profiles.associate_iam_instance_profile)
