@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_unconfigure() -> None:
     for line in MEASURED:
         print(json.dumps(line))
+    warnings.simplefilter("ignore", ResourceWarning)  # what the interpreter's end tells would follow the closing line
     shutil.rmtree(VAR, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ import ssl
 import tempfile
 import threading
 import time
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ class Client:
         self._resolves = transport is None
         context = _context(access) if transport is None else True
         self._http = httpx.Client(verify=context, trust_env=False, follow_redirects=False, transport=transport)
+        weakref.finalize(self, self._http.close)  # its connections go with it, and at the end of the process
         self._mine = threading.local()  # several threads share the connections, not the time
 
     def budget(self, seconds: float) -> None:
