@@ -49,7 +49,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_unconfigure() -> None:
     for line in MEASURED:
         print(json.dumps(line))
-    warnings.simplefilter("ignore", ResourceWarning)  # what the interpreter's end tells would follow the closing line
+    warnings.simplefilter("ignore")  # what is told while all is taken down would follow the closing line
     shutil.rmtree(VAR, ignore_errors=True)
 
 
