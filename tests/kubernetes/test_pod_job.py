@@ -159,6 +159,15 @@ def test_the_checkpoint_is_kept_where_the_whole_container_is_killed(pod: PodFold
     assert pod.stored("checkpoint") == b"7"
 
 
+def test_a_companion_that_comes_late_learns_that_the_container_was_killed(pod: PodFolder) -> None:
+    pod.job("print('up', flush=True); import time; time.sleep(60)")
+    assert pod.start("carry-in").wait(20) == 0
+    program = pod.start("run")
+    until(lambda: "up" in pod.log("run"))
+    program.kill()
+    assert pod.start("accompany").wait(20) == 0
+
+
 def test_what_it_leaves_running_ends_with_it(pod: PodFolder) -> None:
     left = (
         "import os, subprocess; p = subprocess.Popen(['sleep', '60'], start_new_session=True); print(p.pid, flush=True)"

@@ -11,19 +11,9 @@ from apps.placements.models import LogChunk, Place, Placement, Reservation
 from apps.registry import blobs
 from apps.training.models import MetricPoint, TrainingRun
 from tests.clouds.kubernetes.simulator import Kubernetes
+from tests.kubernetes.test_pod_job import STOPPABLE
 from tests.spine.conftest import World
 from tests.spine.test_run import TRAIN, make_run
-
-STOPPABLE = """
-import os, signal, sys, time
-def stop(*_):
-    os.makedirs(os.environ["WINDLASS_OUT"] + "/checkpoint")
-    open(os.environ["WINDLASS_OUT"] + "/checkpoint/step", "w").write("7")
-    sys.exit(143)
-signal.signal(signal.SIGTERM, stop)
-print("up", flush=True)
-time.sleep(60)
-"""
 
 
 def run_there(

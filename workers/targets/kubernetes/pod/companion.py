@@ -61,16 +61,14 @@ def accompany(pod: Pod) -> int:
 def _accompany_job(pod: Pod) -> int:
     """Wait for the program's end, whatever asks us to end meanwhile: what it left is still to be kept."""
     stopping, figures = Stopping(), Figures(pod)
-    began = False
     while (told := pod.read_exit()) is None:
         figures.pass_on()
-        lives = pod.runs()
-        if began and not lives:
+        began = pod.began()
+        if began and not pod.runs():
             told = pod.read_exit() or {}  # killed with its whole container, as for want of memory
             break
         if not began and stopping.for_seconds() > NEVER_BEGAN_SECONDS:
             break
-        began = began or lives
         time.sleep(LOOK_SECONDS)
     figures.pass_on()
     said: dict[str, object] = {"outputs": {}}

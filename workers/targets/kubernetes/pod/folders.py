@@ -89,9 +89,18 @@ class Pod:
         return content if isinstance(content, dict) else {}
 
     def hold_running(self) -> None:
-        """Until this process ends. Open the file once only: any close would release the lock."""
-        descriptor = os.open(self.work / "state" / "running", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Until this process ends. Open the file once only: any close would release the lock.
+
+        It appears locked: whoever finds it without a lock knows that a `run` began and was killed.
+        """
+        arriving = self.work / "state" / ".running"
+        descriptor = os.open(arriving, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        os.rename(arriving, self.work / "state" / "running")
+
+    def began(self) -> bool:
+        """Whether a `run` ever lived."""
+        return os.path.lexists(self.work / "state" / "running")
 
     def runs(self) -> bool:
         """Whether a `run` lives, in whichever container it is."""
