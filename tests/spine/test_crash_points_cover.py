@@ -20,11 +20,11 @@ WITHOUT = {
     "host.py:register_host": "idempotent, at the start of a worker, before it takes work",
     "tasks.py:mark_lost_hosts": "one UPDATE, repeated every 15 s",
     "targets/process/cage.py:_try": "tries once whether a cage can be had; changes nothing",
-    "targets/process/copies.py:Copy.start": SHIM,
     "targets/process/probes.py:Asking.__init__": SHIM,
     "targets/process/probes.py:_bound": SHIM,
     "targets/process/shim.py:Shim.carry": SHIM,
     "targets/process/shim.py:main": SHIM,
+    "targets/process/starting.py:start": SHIM,
     "targets/process/target.py:ProcessTarget._start": "apply() and observe() have the points around it",
 }
 

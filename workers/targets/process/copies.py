@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from apps.placements.observation import Exit
 from workers.targets.environment import environment
-from workers.targets.process import cage, processes
+from workers.targets.process import cage, processes, starting
 from workers.targets.process.endings import Cause, Limits, ending
 from workers.targets.process.files import Spec, WorkloadFiles
 from workers.targets.process.limits import ControlGroup
@@ -48,7 +47,7 @@ class Copy:
         self.pid = 0
         self.cause: Cause = ""
         self.started_at = 0.0
-        self._output = -1
+        self._output: starting.Output | None = None
         self._not_started = ""
 
     @property
@@ -58,26 +57,15 @@ class Copy:
     def start(self, listener: socket.socket | None = None) -> None:
         """Start it. The listener is closed here: only the program keeps it, and it vanishes with the program."""
         temporary = self._temporary_folder()
-        self._output, output = os.pipe2(os.O_CLOEXEC)
-        said, say = os.pipe2(os.O_CLOEXEC)
         shim = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self._become(shim, output, listener, temporary)
-            except Exception as error:  # whatever it is, the shim must hear of it: this process has no other voice
-                os.write(say, f"{type(error).__name__}: {error}".encode()[:1000])
-            os._exit(127)
-        for descriptor in (output, say):
-            os.close(descriptor)
+        self.pid, output, self._not_started = starting.start(
+            lambda output: self._become(shim, output, listener, temporary)
+        )
         if listener:
             listener.close()
         self.started_at = time.monotonic()
         self.loop.on_exit(self.pid, self._exited)
-        self._not_started = os.read(said, 1000).decode(errors="replace")
-        os.close(said)
-        os.set_blocking(self._output, False)
-        self.loop.watch(self._output, self._hear)
+        self._output = starting.Output(self.loop, output, self.log.feed)
         if not self.group.limits_memory:
             self.loop.after(MEMORY_SECONDS, self._check_memory)
 
@@ -130,35 +118,16 @@ class Copy:
             self.end("memory", 0)
         self.loop.after(MEMORY_SECONDS, self._check_memory)
 
-    def _hear(self) -> bool:
-        """Whether there was something to hear."""
-        try:
-            data = os.read(self._output, 256 * 1024)
-        except BlockingIOError:
-            return False
-        if data:
-            self.log.feed(data)
-        else:
-            self.loop.unwatch(self._output)
-            os.close(self._output)
-            self._output = -1
-        return bool(data)
-
     def _exited(self, status: int) -> None:
         self.pid = 0
         processes.kill_until_none(self._pids)
-        while self._output >= 0 and self._hear():
-            continue
-        if self._output >= 0:  # held open by a process that isn't ours to end
-            self.loop.unwatch(self._output)
-            os.close(self._output)
+        assert self._output
+        self._output.drain()
         self.log.flush()
         out_of_memory = status != 0 and self.group.ran_out_of_memory()
         self.group.remove()
         if self._not_started:
-            told = Exit(
-                None, None, "error", f"The program could not be started: {self._not_started}", "ProgramNotStarted"
-            )
+            told = starting.not_started(self._not_started)
         else:
             cause: Cause = "memory" if out_of_memory and not self.cause else self.cause
             uploaded = self.spec.workload.trust == "uploaded"
@@ -184,18 +153,11 @@ class Copy:
 
     def _become(self, shim: int, output: int, listener: socket.socket | None, temporary: str) -> None:
         """Turn this new process into the program."""
-        os.setsid()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+        starting.detach(output)
         Path("/proc/self/oom_score_adj").write_text("500")  # the kernel should take this before our own processes
         self.group.enter()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
-            os.dup2(source, target)
         workload, path = self.spec.workload, self.files.path
-        argv = list(workload.argv)
-        if argv[0] == "python":
-            argv[0] = sys.executable
+        argv = starting.argv_of(workload)
         root = cage.INSIDE if self.spec.cage else path
         surroundings = environment(workload, root, self.ordinal, temporary, self._mark)
         surroundings["WINDLASS_ADDRESS"] = self.spec.address

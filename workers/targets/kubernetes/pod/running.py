@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections import deque
 from pathlib import Path
 from types import FrameType
@@ -18,7 +17,7 @@ from types import FrameType
 from apps.placements.observation import Exit
 from workers.targets.environment import environment
 from workers.targets.kubernetes.pod.folders import OUTPUT_BYTES, Pod
-from workers.targets.process import processes
+from workers.targets.process import processes, starting
 from workers.targets.process.cage import limit_resources
 from workers.targets.process.endings import Cause, Limits, ending
 from workers.targets.process.loop import Loop
@@ -45,7 +44,7 @@ class Running:
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._cause: Cause = ""
-        self._output = -1
+        self._output: starting.Output | None = None
         self._not_started = ""
         self._oom_kills = _oom_kills()
         self.pid = 0
@@ -68,38 +67,18 @@ class Running:
         listener = None
         if self._workload.kind == "service" and self._workload.ports:
             listener = listening(self._pod.address, self._pod.port)
-        self._output, output = os.pipe2(os.O_CLOEXEC)
-        said, say = os.pipe2(os.O_CLOEXEC)
         parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self._become(parent, output, listener)
-            except Exception as error:  # whatever it is, we must hear of it: this process has no other voice
-                os.write(say, f"{type(error).__name__}: {error}".encode()[:1000])
-            os._exit(127)
-        for descriptor in (output, say):
-            os.close(descriptor)
+        self.pid, output, self._not_started = starting.start(lambda output: self._become(parent, output, listener))
         if listener:
             listener.close()  # only the program keeps it, and it vanishes with the program
         self._loop.on_exit(self.pid, self._exited)
-        self._not_started = os.read(said, 1000).decode(errors="replace")
-        os.close(said)
-        os.set_blocking(self._output, False)
-        self._loop.watch(self._output, self._hear)
+        self._output = starting.Output(self._loop, output, self._heard)
 
     def _become(self, parent: int, output: int, listener: socket.socket | None) -> None:
         """Turn this new process into the program."""
-        os.setsid()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
-            os.dup2(source, target)
+        starting.detach(output)
         pod, workload = self._pod, self._workload
-        argv = list(workload.argv)
-        if argv[0] == "python":
-            argv[0] = sys.executable
+        argv = starting.argv_of(workload)
         temporary = f"tmp/{pod.rank}"
         shutil.rmtree(pod.work / temporary, ignore_errors=True)
         (pod.work / temporary).mkdir(mode=0o700, exist_ok=True)
@@ -112,23 +91,12 @@ class Running:
         os.chdir(pod.work)
         os.execvpe(argv[0], argv, surroundings)  # noqa: S606 - no shell is the point
 
-    def _hear(self) -> bool:
-        """Whether there was something to hear."""
-        try:
-            data = os.read(self._output, 256 * 1024)
-        except BlockingIOError:
-            return False
-        if data:
-            self._log.feed(data)
-            self._tail.append(data)
-            self._tail_bytes += len(data)
-            while self._tail_bytes - len(self._tail[0]) > TAIL_BYTES:
-                self._tail_bytes -= len(self._tail.popleft())
-        else:
-            self._loop.unwatch(self._output)
-            os.close(self._output)
-            self._output = -1
-        return bool(data)
+    def _heard(self, data: bytes) -> None:
+        self._log.feed(data)
+        self._tail.append(data)
+        self._tail_bytes += len(data)
+        while self._tail_bytes - len(self._tail[0]) > TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft())
 
     def _end(self, cause: Cause) -> None:
         """SIGTERM now and SIGKILL after the grace time. The first cause is the one that is told."""
@@ -153,12 +121,11 @@ class Running:
     def _exited(self, status: int) -> None:
         self.pid = 0
         processes.kill_until_none(self._left)  # before anyone is told: what it left running must not write any more
-        while self._output >= 0 and self._hear():
-            continue
+        assert self._output
+        self._output.drain()
         self._log.flush()
         if self._not_started:
-            words = f"The program could not be started: {self._not_started}"
-            told = Exit(None, None, "error", words, "ProgramNotStarted")
+            told = starting.not_started(self._not_started)
         else:
             cause: Cause = "memory" if _oom_kills() > self._oom_kills and status and not self._cause else self._cause
             uploaded = self._workload.trust == "uploaded"
