@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ TIMEOUT_SECONDS = 8.0
 CLOCK_SECONDS = 300.0
 RENEW = timedelta(days=30)
 ANSWER_BYTES = 1024 * 1024
+REQUESTED_NAME = "windlass host"  # of a request; what the certificate says is not for this machine to choose
+ADMISSION_SECONDS = 20.0
 INVITE = "On the main machine: make invite-host NAME=second"
 
 
@@ -185,7 +188,7 @@ def join(var: Path, token: Token, address: str, cpus: float, memory_bytes: int) 
 
     before = Guest.of(var)
     authority, own = greet(token.door, None, token.authority_sha256)
-    key, request = new_request("windlass host")
+    key, request = new_request(REQUESTED_NAME)
     content = {
         "secret": token.secret,
         "request": request,
@@ -273,11 +276,31 @@ def enter(var: Path, guest: Guest) -> None:
         ) from None
 
 
+def wait_to_enter(var: Path, guest: Guest, pause: Callable[[float], None], say: Callable[[str], None]) -> None:
+    """Pass the door, and wait for it as long as it takes: this machine may come back before the main one does.
+
+    Raises JoinFailed for what does not pass by itself.
+    """
+    told, patience = "", time.monotonic() + ADMISSION_SECONDS
+    while True:
+        try:
+            return enter(var, guest)
+        except JoinFailed as error:
+            if not error.passing and time.monotonic() > patience:  # who has just joined is let in a moment later
+                raise
+            if error.passing and told != str(error):
+                told = str(error)
+                say(f"\n      {told} It is tried again.")
+        pause(1.0)
+
+
 def renew(var: Path, guest: Guest) -> None:
     """Another certificate for the same key. Raises JoinFailed, OSError, HTTPException."""
+    from apps.core.certificates import request_for
+
     _certificate, key = _kept(var)
     name = name_at_door(guest.id, source_digest(), "web")
-    content = {"request": request_for(key)}
+    content = {"request": request_for(key, REQUESTED_NAME)}
     try:
         status, told, _own = ask(guest.door, name, _own_context(var, guest), "POST", "/hosts/renew", content)
         if status != 200:
@@ -303,19 +326,6 @@ def renew_if_due(var: Path, guest: Guest) -> bool:
         words = f"This host's certificate ends at {ends:%Y-%m-%d} and could not be renewed yet ({error})."
         raise JoinFailed(words, passing=True) from None
     return True
-
-
-def request_for(key: str) -> str:
-    """A request (PEM) to certify this key again."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.x509.oid import NameOID
-
-    own = serialization.load_pem_private_key(key.encode(), None)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "windlass host")])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    request = builder.sign(own, hashes.SHA256())  # type: ignore[arg-type]  # our own keys are all ECDSA
-    return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _own_context(var: Path, guest: Guest) -> ssl.SSLContext:

@@ -52,10 +52,17 @@ def issue(
 
 def new_request(name: str) -> tuple[str, str]:
     """A private key (PEM) that stays here, and a request (PEM) to have it certified."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _key_pem(ec.generate_private_key(ec.SECP256R1()))
+    return key, request_for(key, name)
+
+
+def request_for(key: str, name: str) -> str:
+    """A request (PEM) to have this key (PEM) certified."""
+    own = serialization.load_pem_private_key(key.encode(), None)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return _key_pem(key), request.public_bytes(serialization.Encoding.PEM).decode()
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    request = builder.sign(own, hashes.SHA256())  # type: ignore[arg-type]  # our own keys are all ECDSA
+    return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def certify(authority: Pair, request: str, name: str, *, days: float) -> str:

@@ -36,7 +36,6 @@ STOP_ORDER = (
 WORKLOAD_GRACE_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
-ADMISSION_SECONDS = 20.0
 RENEW_SECONDS = 24 * 3600.0
 
 
@@ -208,18 +207,10 @@ class Supervisor:
         self.doing("Worker", lambda: self.launch_and_wait(programs.worker(settings, guest.id)))
 
     def enter(self, guest: Guest) -> None:
-        """Wait for the door for as long as it takes: this machine may come back before the main one does."""
-        told, patience = "", time.monotonic() + ADMISSION_SECONDS
-        while True:
-            try:
-                return join.enter(self.configuration.var, guest)
-            except join.JoinFailed as error:
-                if not error.passing and time.monotonic() > patience:  # who has just joined is let in a moment later
-                    raise StartFailed(str(error)) from None
-                if error.passing and told != str(error):
-                    told = str(error)
-                    self.say(f"\n      {told} It is tried again.", "")
-            self.pause(1.0)
+        try:
+            join.wait_to_enter(self.configuration.var, guest, self.pause, lambda words: self.say(words, ""))
+        except join.JoinFailed as error:
+            raise StartFailed(str(error)) from None
 
     def renew(self) -> None:
         """The certificate, once a day if it is due; it is asked for long before the present one ends."""

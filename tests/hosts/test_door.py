@@ -203,7 +203,7 @@ def test_a_certificate_near_its_end_is_renewed_while_the_passage_runs(
     var = door.folder / "second"
     certificate, key = join._kept(var)
     assert join.renew_if_due(var, guest) is False
-    short = certificates.certify(joining.authority(), join.request_for(key), guest.id, days=5)
+    short = certificates.certify(joining.authority(), certificates.request_for(key, "x"), guest.id, days=5)
     join.keep_certificate(var, short, key)
     assert join.renew_if_due(var, guest) is True
     assert join._kept(var)[0] not in (short, certificate)
@@ -218,7 +218,7 @@ def test_one_that_has_ended_does_not_pass(living_door: Door) -> None:
     entered(living_door, guest)
     var = living_door.folder / "second"
     key = join._kept(var)[1]
-    ended = certificates.certify(joining.authority(), join.request_for(key), guest.id, days=-0.001)
+    ended = certificates.certify(joining.authority(), certificates.request_for(key, "x"), guest.id, days=-0.001)
     join.keep_certificate(var, ended, key)
     assert "its certificate has ended" in refused(living_door, guest)
 
