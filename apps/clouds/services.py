@@ -15,11 +15,10 @@ from apps.clouds.providers import PROVIDERS, credential_errors, provider_errors,
 from apps.core.actor import Actor
 from apps.core.checks import name_errors
 from apps.core.errors import Conflict, FieldError, Invalid, invalid
+from apps.core.figures import some_of
 from apps.core.models import Goal
 from apps.core.sealing import context_of, seal, seal_field
-from apps.core.wants import Deleting, Outdated, create, model_of, wake, want
-
-NAMES_TOLD = 3
+from apps.core.wants import Deleting, check_generation, create, model_of, wake, want
 
 
 def create_account(
@@ -86,8 +85,7 @@ def check_account(account: CloudAccount, actor: Actor, if_generation: int | None
     """Have a worker ask the cloud now who these credentials are and what they may do. Raises Outdated, Deleting."""
     with transaction.atomic():
         held = _held(account)
-        if if_generation is not None and held.generation != if_generation:
-            raise Outdated(f"{held.typed_id} is at generation {held.generation}, not {if_generation}.")
+        check_generation(held, if_generation)
         if held.goal == Goal.DELETE:
             raise Deleting(f"{held.typed_id} is being deleted.")
         wake(held.kind, [held.pk])
@@ -127,9 +125,7 @@ def _check_no_clusters(account: CloudAccount, why: str) -> None:
         cluster.objects.filter(account=account).exclude(phase="deleted").order_by("pk").values_list("name", flat=True)
     )
     if names:
-        told = ", ".join(f"“{name}”" for name in names[:NAMES_TOLD])
-        more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
-        raise Conflict(f"Clusters {told}{more} {why}.", code="InUse")
+        raise Conflict(f"Clusters {some_of([f'“{name}”' for name in names])} {why}.", code="InUse")
 
 
 def _as_bytes(credentials: Mapping[str, Any]) -> bytes:

@@ -21,10 +21,10 @@ from apps.clusters.models import Cluster, Host
 from apps.core.actor import Actor
 from apps.core.checks import name_errors, range_errors
 from apps.core.errors import Conflict, FieldError, Invalid
-from apps.core.figures import rate
+from apps.core.figures import rate, some_of
 from apps.core.models import Goal
 from apps.core.sealing import context_of, seal, seal_field
-from apps.core.wants import Deleting, Outdated, create, want
+from apps.core.wants import Deleting, check_generation, create, want
 from apps.placements.models import Place
 from apps.placements.places import owners_at
 from apps.placements.services import close_place, wake_owners
@@ -34,7 +34,6 @@ MACHINE_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MOST_MACHINES = 100
 SMALLEST_DISK_GIB, LARGEST_DISK_GIB = 20, 16_384
-NAMES_TOLD = 3
 NOT_PLANNED = {
     "planning": "Its plan is not made yet: wait until its phase is planned, and read the plan.",
     "cleaning": "It is being taken back.",
@@ -89,7 +88,7 @@ def forget_host(host: Host, actor: Actor, workspace: Workspace | None = None) ->
             raise Conflict(detail, code="NotDead")
         place = Place.objects.select_for_update(no_key=True).filter(host=held).first()
         if place and (names := owners_at(place)):
-            raise Conflict(f"Not all that stood on “{held.name}” is settled yet: {_told(names)}.", code="InUse")
+            raise Conflict(f"Not all that stood on “{held.name}” is settled yet: {some_of(names)}.", code="InUse")
         if gateway := held.gateways.first():
             raise Conflict(f"“{held.name}” keeps the gateway “{gateway.name}”, whose row needs it.", code="InUse")
         if place:
@@ -208,8 +207,7 @@ def approve_cluster(cluster: Cluster, actor: Actor, if_generation: int | None = 
     """
     with transaction.atomic():
         held = Cluster.objects.select_for_update(no_key=True).get(pk=cluster.pk)
-        if if_generation is not None and held.generation != if_generation:
-            raise Outdated(f"{held.typed_id} is at generation {held.generation}, not {if_generation}.")
+        check_generation(held, if_generation)
         if held.goal == Goal.DELETE:
             raise Deleting(f"{held.typed_id} is being deleted.")
         if held.approved and not held.is_final:
@@ -247,7 +245,7 @@ def check_cluster_unused(cluster: Cluster) -> None:
     names = owners_at(place) if place else []
     if names:
         fix = "Stop or move them first, or send force=true: then they lose what runs there."
-        raise Conflict(f"“{cluster.name}” is in use: {_told(names)}. {fix}", code="InUse")
+        raise Conflict(f"“{cluster.name}” is in use: {some_of(names)}. {fix}", code="InUse")
 
 
 def _created(cluster: Cluster, actor: Actor, message: str, detail: dict[str, Any]) -> Cluster:
@@ -282,8 +280,3 @@ def _kubeconfig_errors(text: str) -> list[FieldError]:
     except ValueError as refusal:
         return [FieldError.of("kubeconfig", str(refusal))]
     return []
-
-
-def _told(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
-    return ", ".join(names[:NAMES_TOLD]) + more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 UNKNOWN = "not known"
@@ -154,3 +155,9 @@ def count(value: int | None, noun: str, plural: str = "") -> str:
     if value is None:
         return UNKNOWN
     return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
+
+
+def some_of(names: Sequence[str], shown: int = 3) -> str:
+    """The first few of them, and how many more there are: “a, b, c and 2 more”."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

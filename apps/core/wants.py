@@ -105,8 +105,7 @@ def want(
     model = type(row)
     with transaction.atomic():
         locked = rows(model).select_for_update(no_key=True).get(pk=row.pk)
-        if if_generation is not None and locked.generation != if_generation:
-            raise Outdated(f"{locked.typed_id} is at generation {locked.generation}, not {if_generation}.")
+        check_generation(locked, if_generation)
         changes: dict[str, Any] = {}
         if goal is not None and goal != locked.goal:
             _check_goal(locked, goal)
@@ -143,6 +142,12 @@ def want(
         )
         hint(locked.kind, str(locked.id), locked.queue)
     return locked
+
+
+def check_generation(row: Managed, if_generation: int | None) -> None:
+    """Raises Outdated where If-Match named another generation than the (locked) row's."""
+    if if_generation is not None and row.generation != if_generation:
+        raise Outdated(f"{row.typed_id} is at generation {row.generation}, not {if_generation}.")
 
 
 def _check_goal(row: Managed, goal: str) -> None:
