@@ -58,6 +58,8 @@ NAVIGATION = [
         ("Placements", "memory", "placements_placement_changelist"),
         ("Places", "dns", "placements_place_changelist"),
         ("Hosts", "computer", "clusters_host_changelist"),
+        ("Clusters", "lan", "clusters_cluster_changelist"),
+        ("Cloud accounts", "cloud", "clouds_cloudaccount_changelist"),
         ("Gateways", "alt_route", "deployments_gateway_changelist"),
         ("Scheduled jobs", "schedule", "django_celery_beat_periodictask_changelist"),
     ),

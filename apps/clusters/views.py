@@ -42,7 +42,7 @@ class Hosts(HostsPage):
         lines = [self.line(host, held.get(host.pk), late) for host in hosts]
         return self.page(
             "clusters/hosts.html",
-            Page("Hosts", "Machines whose workers run what you start. A draining host starts nothing new."),
+            Page("Hosts", "Hosts and clusters that run what you start. A draining host starts nothing new."),
             lines=lines,
             clusters=self.clusters(),
             running=Placement.objects.filter(
