@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +56,7 @@ def read_nodes(items: list[dict[str, Any]]) -> Nodes:
         capacity["cpus"] += quantity(has.get("cpu", "0"))
         capacity["memory_bytes"] += int(quantity(has.get("memory", "0")))
         capacity["gpus"] += int(quantity(has.get(GPU, "0")))
-    return Nodes(tuple(sorted(ready)), json.loads(json.dumps(capacity)), why)
+    return Nodes(tuple(sorted(ready)), capacity, why)
 
 
 def quantity(text: str) -> float:
